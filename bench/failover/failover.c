@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* failover - how long does a cluster of three not acknowledge anything when one of its servers
  * fails, and is everything acknowledged still there? See bench/README.md. */
-#include "base/options.h"
-#include "base/output.h"
 #include "fault_trial.h"
-#include "interrupt.h"
+#include "program.h"
 
-#include <limits.h>
-#include <linux/magic.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/statfs.h>
-#include <unistd.h>
 
 #define TRIALS_MAX 1000
 #define FIRST_PORT \
@@ -324,28 +317,16 @@ static enum error check_settings(const struct settings *settings, struct error_t
     return OK;
 }
 
-/* The path of name beside this program; "" where there is no such file. */
-static void find_beside(const char *name, char path[static PATH_MAX])
-{
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 64);
-    path[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash != NULL)
-        (void)snprintf(slash + 1, 64, "%s", name);
-    if (access(path, R_OK) != 0)
-        path[0] = '\0';
-}
-
 static enum error find_programs(struct run *run, struct settings *settings, struct error_text *why)
 {
     static char server[PATH_MAX];
-    find_beside("server", server);
+    program_find_beside("server", server);
     if (settings->server == NULL)
         settings->server = server;
     if (settings->server[0] == '\0')
         return error_set(why, ERROR_NOT_FOUND, "which server? say --server=FILE");
     if (settings->hung_disk == NULL)
-        find_beside("libjackdaw_hung_disk.so", run->hung_disk);
+        program_find_beside("libjackdaw_hung_disk.so", run->hung_disk);
     else if (realpath(settings->hung_disk, run->hung_disk) == NULL)
         run->hung_disk[0] = '\0';
     return OK;
@@ -373,16 +354,14 @@ static enum error prepare(struct run *run, struct settings *settings, struct err
     run->netns = netns_new(BENCH_CLUSTER_SERVERS + 1, run->no_network);
     if (run->netns != NULL)
         netns_stay(run->netns, BENCH_CLUSTER_SERVERS);
-    struct statfs status;
-    if (statfs(settings->folder, &status) == 0 && status.f_type == TMPFS_MAGIC)
-        (void)fprintf(stderr, "failover: %s is in memory: flushes cost nothing there\n",
-                      settings->folder);
+    program_check_folder("failover", settings->folder);
     return OK;
 }
 
-static int start(struct settings *settings)
+static int start(void *context)
 {
     static struct run run; /* large */
+    struct settings *settings = context;
     struct error_text why;
     enum error error = check_settings(settings, &why);
     if (error == OK)
@@ -398,21 +377,6 @@ static int start(struct settings *settings)
 
 int main(int argc, char **argv)
 {
-    output_open_standard();
     static struct settings settings;
-    struct error_text why;
-    if (options_parse(&table, argc, argv, &settings, &why) != OK) {
-        (void)fprintf(stderr, "failover: %s\n", why.text);
-        return 2;
-    }
-    int code = 0;
-    if (settings.help) {
-        options_print_help(&table, stdout);
-    } else {
-        (void)signal(SIGPIPE, SIG_IGN);
-        interrupt_on_signals();
-        code = start(&settings);
-    }
-    options_release(&table, &settings);
-    return code;
+    return program_main("failover", &table, argc, argv, &settings, &settings.help, start);
 }

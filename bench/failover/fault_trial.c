@@ -2,12 +2,11 @@
 #include "fault_trial.h"
 
 #include "base/clock.h"
-#include "interrupt.h"
+#include "program.h"
 
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #define CALM_MS 300u /* of writing before the fault */
@@ -272,7 +271,7 @@ bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned nu
     uint64_t struck_ms = clock_monotonic_ms();
     mark(scene);
     if (scene->problem.text[0] == '\0')
-        fault->inject(scene);
+        fault_strike(fault, scene);
     hold(scene, fault, struck_ms);
     for (size_t i = 0; i < WRITERS; i++)
         result->gap_ms[i] = (double)writer_gap_us(&scene->writers[i]) / 1e3;

@@ -42,12 +42,16 @@ struct fault {
     uint32_t hold_ms;  /* at least so long before it is undone */
     bool needs_network;
     bool needs_disk;
-    void (*inject)(struct scene *scene);
+    enum { STRIKES_MASTER, STRIKES_SLAVE, STRIKES_MANY } strikes;
+    void (*inject)(struct scene *scene); /* victims[0] is the master or the slave */
     void (*repair)(struct scene *scene);
 };
 
 extern const struct fault faults[];
 extern const size_t faults_count;
+
+/* Chooses the victim and injects the fault. */
+void fault_strike(const struct fault *fault, struct scene *scene);
 
 struct fault_trial_result {
     double gap_ms[WRITERS];

@@ -2,8 +2,6 @@
 /* faults.c - what is done to the servers, and undone. */
 #include "fault_trial.h"
 
-#include <string.h>
-
 #define RESTART_SPREAD_MS 300u
 
 static size_t find_master(struct scene *scene)
@@ -20,33 +18,29 @@ static size_t choose_slave(struct scene *scene)
            BENCH_CLUSTER_SERVERS;
 }
 
+void fault_strike(const struct fault *fault, struct scene *scene)
+{
+    scene->victims_count = 0;
+    if (fault->strikes != STRIKES_MANY)
+        scene->victims[scene->victims_count++] =
+            fault->strikes == STRIKES_MASTER ? find_master(scene) : choose_slave(scene);
+    fault->inject(scene);
+}
+
 static void kill_server(struct scene *scene, size_t i)
 {
     scene->victims[scene->victims_count++] = i;
     bench_cluster_kill(&scene->cluster, i);
 }
 
-static void kill_none(struct scene *scene)
+static void kill_victim(struct scene *scene)
 {
-    scene->victims_count = 0;
-}
-
-static void kill_master(struct scene *scene)
-{
-    kill_none(scene);
-    kill_server(scene, find_master(scene));
-}
-
-static void kill_slave(struct scene *scene)
-{
-    kill_none(scene);
-    kill_server(scene, choose_slave(scene));
+    bench_cluster_kill(&scene->cluster, scene->victims[0]);
 }
 
 static void kill_two(struct scene *scene)
 {
     size_t spared = choose_slave(scene);
-    kill_none(scene);
     kill_server(scene, find_master(scene)); /* the first is the harder loss */
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
         if (i != spared && i != scene->victims[0])
@@ -57,7 +51,7 @@ static void restart_victims(struct scene *scene)
 {
     for (size_t i = 0; i < scene->victims_count; i++)
         bench_cluster_restart(&scene->cluster, scene->victims[i]);
-    kill_none(scene);
+    scene->victims_count = 0;
 }
 
 static void shuffle_victims(struct scene *scene)
@@ -73,7 +67,6 @@ static void shuffle_victims(struct scene *scene)
 /* All at once; then they come back one by one. */
 static void kill_all(struct scene *scene)
 {
-    kill_none(scene);
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
         kill_server(scene, i);
     shuffle_victims(scene);
@@ -81,18 +74,11 @@ static void kill_all(struct scene *scene)
         bench_cluster_restart(&scene->cluster, scene->victims[i]);
         scene_run_for(scene, (uint32_t)scene_draw(scene, RESTART_SPREAD_MS));
     }
-    kill_none(scene);
+    scene->victims_count = 0;
 }
 
-static void stop_master(struct scene *scene)
+static void stop_victim(struct scene *scene)
 {
-    scene->victims[0] = find_master(scene);
-    cluster_sleep(&scene->cluster.cluster, scene->victims[0]);
-}
-
-static void stop_slave(struct scene *scene)
-{
-    scene->victims[0] = choose_slave(scene);
     cluster_sleep(&scene->cluster.cluster, scene->victims[0]);
 }
 
@@ -101,20 +87,9 @@ static void continue_victim(struct scene *scene)
     cluster_awake(&scene->cluster.cluster, scene->victims[0]);
 }
 
-static void unplug(struct scene *scene, size_t i)
+static void unplug_victim(struct scene *scene)
 {
-    scene->victims[0] = i;
-    netns_plug(scene->cluster.cluster.netns, i, false);
-}
-
-static void cut_master(struct scene *scene)
-{
-    unplug(scene, find_master(scene));
-}
-
-static void cut_slave(struct scene *scene)
-{
-    unplug(scene, choose_slave(scene));
+    netns_plug(scene->cluster.cluster.netns, scene->victims[0], false);
 }
 
 static void plug_victim(struct scene *scene)
@@ -124,7 +99,6 @@ static void plug_victim(struct scene *scene)
 
 static void hang_disk(struct scene *scene)
 {
-    scene->victims[0] = find_master(scene);
     bench_cluster_hang_disk(&scene->cluster, scene->victims[0], true);
 }
 
@@ -138,37 +112,40 @@ const struct fault faults[] = {
      .title = "master killed",
      .aim_ms = 100,
      .hold_ms = 1000,
-     .inject = kill_master,
+     .inject = kill_victim,
      .repair = restart_victims},
     {.name = "master_stopped",
      .title = "master stopped",
      .aim_ms = 700,
      .hold_ms = 1500,
-     .inject = stop_master,
+     .inject = stop_victim,
      .repair = continue_victim},
     {.name = "master_cut",
      .title = "master cut off",
      .aim_ms = 700,
      .hold_ms = 1500,
      .needs_network = true,
-     .inject = cut_master,
+     .inject = unplug_victim,
      .repair = plug_victim},
     {.name = "slave_killed",
      .title = "slave killed",
      .aim_ms = 50,
      .hold_ms = 1000,
-     .inject = kill_slave,
+     .strikes = STRIKES_SLAVE,
+     .inject = kill_victim,
      .repair = restart_victims},
     {.name = "slave_stopped",
      .title = "slave stopped",
      .hold_ms = 2000,
-     .inject = stop_slave,
+     .strikes = STRIKES_SLAVE,
+     .inject = stop_victim,
      .repair = continue_victim},
     {.name = "slave_cut",
      .title = "slave cut off",
      .hold_ms = 2000,
      .needs_network = true,
-     .inject = cut_slave,
+     .strikes = STRIKES_SLAVE,
+     .inject = unplug_victim,
      .repair = plug_victim},
     {.name = "disk_hung",
      .title = "master's disk hung",
@@ -180,8 +157,13 @@ const struct fault faults[] = {
     {.name = "two_killed",
      .title = "two of three killed",
      .hold_ms = 1000,
+     .strikes = STRIKES_MANY,
      .inject = kill_two,
      .repair = restart_victims},
-    {.name = "all_killed", .title = "all killed, restarted", .hold_ms = 1000, .inject = kill_all},
+    {.name = "all_killed",
+     .title = "all killed, restarted",
+     .hold_ms = 1000,
+     .strikes = STRIKES_MANY,
+     .inject = kill_all},
 };
 const size_t faults_count = sizeof faults / sizeof *faults;

@@ -94,6 +94,23 @@ enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, 
 /* False: the server did not end well. */
 bool load_fixture_close(struct load_fixture *load_fixture);
 
+/* What runs with a load fixture whose clients are in their rooms. */
+struct load_run {
+    const char *name;
+    struct load_fixture_options options;
+    size_t room_size;
+    void (*run)(struct bench *bench, struct load_fixture *load_fixture,
+                const struct load_run *load_run);
+    const void *context;
+};
+
+/* Opens the load fixture, runs with it, closes it, and complains of what went wrong. */
+void bench_run(struct bench *bench, const struct load_run *load_run);
+
+/* Adds the row of what was measured. */
+void bench_add_measured(struct bench *bench, const struct measure *measure, const char *name,
+                        const char *unit);
+
 /* For node.prepare: Ctrl-C is for this program, which then ends the server. */
 void bench_leave_group(void *unused);
 

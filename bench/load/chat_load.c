@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* chat_load - how fast is a server, and what does this machine allow? See bench/README.md. */
-#include "base/output.h"
 #include "bench.h"
-#include "interrupt.h"
+#include "program.h"
 
-#include <limits.h>
-#include <linux/magic.h>
-#include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #define SEND_CLIENTS_MAX 4096u
@@ -218,22 +212,6 @@ static void allow_descriptors(void)
     }
 }
 
-static bool find_server(const char **server, char path[static PATH_MAX])
-{
-    if (*server != NULL)
-        return true;
-    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 16);
-    if (length <= 0)
-        return false;
-    path[length] = '\0';
-    char *slash = strrchr(path, '/');
-    if (slash == NULL)
-        return false;
-    (void)snprintf(slash + 1, 8, "server");
-    *server = path;
-    return true;
-}
-
 static char *make_text(size_t size)
 {
     static const char words[] = "The quick brown fox jumps over the lazy dog. ";
@@ -244,14 +222,6 @@ static char *make_text(size_t size)
         text[i] = words[i % (sizeof words - 1)];
     text[size] = '\0';
     return text;
-}
-
-/* Whether a folder lies in memory, where a flush to disk costs nothing. */
-static bool is_volatile(const char *path)
-{
-    struct statfs status;
-    return statfs(path, &status) == 0 &&
-           (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
 }
 
 static enum error prepare(struct bench *bench, const struct settings *settings,
@@ -276,9 +246,8 @@ static enum error prepare(struct bench *bench, const struct settings *settings,
 static void run_all(struct bench *bench)
 {
     const struct settings *settings = bench->settings;
-    if (is_volatile(settings->folder) && !settings->quick)
-        (void)fprintf(stderr, "chat_load: %s is in memory: flushes cost nothing there\n",
-                      settings->folder);
+    if (!settings->quick)
+        program_check_folder("chat_load", settings->folder);
     for (uint32_t round = 1; round <= settings->rounds; round++) {
         if (settings->rounds > 1)
             (void)fprintf(bench->progress, "-- round %u of %u\n", round, settings->rounds);
@@ -289,53 +258,30 @@ static void run_all(struct bench *bench)
         report_print(&bench->report, stdout);
 }
 
-static int run(struct settings *settings)
+static int run(void *context)
 {
     static char path[PATH_MAX]; /* settings refer to it */
+    static struct bench bench;  /* large, and with a report of all rounds */
+    struct settings *settings = context;
+    struct error_text why = {"which server? say --server=FILE"};
     if (settings->quick)
         shorten(settings);
-    if (!find_server(&settings->server, path)) {
-        (void)fprintf(stderr, "chat_load: which server? say --server=FILE\n");
+    program_find_beside("server", path);
+    if (settings->server == NULL)
+        settings->server = path;
+    if (check_settings(settings, &why) != OK || settings->server[0] == '\0' ||
+        prepare(&bench, settings, &why) != OK) {
+        (void)fprintf(stderr, "chat_load: %s\n", why.text);
         return 2;
     }
-    /* Large, and with a report of all rounds. */
-    struct bench *bench = malloc(sizeof *bench);
-    struct error_text why;
-    if (bench == NULL || prepare(bench, settings, &why) != OK) {
-        (void)fprintf(stderr, "chat_load: %s\n", bench == NULL ? "out of memory" : why.text);
-        if (bench != NULL)
-            free(bench->text);
-        free(bench);
-        return 2;
-    }
-    run_all(bench);
-    free(bench->text);
-    bool failed = bench->failed || interrupted();
-    free(bench);
-    return failed ? 1 : 0;
+    allow_descriptors();
+    run_all(&bench);
+    free(bench.text);
+    return bench.failed || interrupted() ? 1 : 0;
 }
 
 int main(int argc, char **argv)
 {
-    output_open_standard();
     static struct settings settings;
-    struct error_text why;
-    if (options_parse(&table, argc, argv, &settings, &why) != OK) {
-        (void)fprintf(stderr, "chat_load: %s\n", why.text);
-        return 2;
-    }
-    int code = 2;
-    if (settings.help) {
-        options_print_help(&table, stdout);
-        code = 0;
-    } else if (check_settings(&settings, &why) != OK) {
-        (void)fprintf(stderr, "chat_load: %s\n", why.text);
-    } else {
-        (void)signal(SIGPIPE, SIG_IGN);
-        interrupt_on_signals();
-        allow_descriptors();
-        code = run(&settings);
-    }
-    options_release(&table, &settings);
-    return code;
+    return program_main("chat_load", &table, argc, argv, &settings, &settings.help, run);
 }

@@ -2,13 +2,12 @@
 #include "client_pool.h"
 
 #include "base/status.h"
-#include "interrupt.h"
+#include "program.h"
 #include "spec.pb-c.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 
 #define SETUP_TIMEOUT_NS (UINT64_C(120) * 1000000000u)

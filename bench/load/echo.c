@@ -2,7 +2,7 @@
 /* echo.c - what the transport gives with nothing behind it: an echo server in a child process, raw
  * nng or a bare epoll loop, and this program's own client in front of it. */
 #include "bench.h"
-#include "interrupt.h"
+#include "program.h"
 #include "rpc/protocol.h"
 
 #include <arpa/inet.h>
@@ -268,9 +268,7 @@ void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng
     if (error == OK)
         error = drive(&run, &server, &bench->limit_times, &why);
     if (error == OK && !interrupted()) {
-        struct metric metric;
-        measure_metric(&run.measure, name, "echoes/s", &metric);
-        bench_add(bench, &metric);
+        bench_add_measured(bench, &run.measure, name, "echoes/s");
     } else if (error != OK) {
         bench_complain(bench, name, why.text);
     }

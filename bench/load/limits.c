@@ -2,7 +2,6 @@
 /* limits.c - what the disk gives, by itself and through src/store. */
 #include "base/clock.h"
 #include "bench.h"
-#include "interrupt.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -62,9 +61,7 @@ static void measure_disk(struct bench *bench, const char *name, bool append)
     if (file >= 0 && (append || fill_blocks(file))) {
         measure_begin(&measure, &bench->limit_times, 0, now_ns());
         if (flush_blocks(file, append ? 0 : REWRITTEN_BLOCKS, &measure)) {
-            struct metric metric;
-            measure_metric(&measure, name, "flushes/s", &metric);
-            bench_add(bench, &metric);
+            bench_add_measured(bench, &measure, name, "flushes/s");
         } else {
             bench_complain(bench, name, strerror(errno));
         }
@@ -195,9 +192,7 @@ void limit_store(struct bench *bench, size_t rows_per_commit)
     struct measure measure;
     struct error_text why;
     if (run_store(bench, folder, rows_per_commit, &measure, &why) == OK) {
-        struct metric metric;
-        measure_metric(&measure, name, "messages/s", &metric);
-        bench_add(bench, &metric);
+        bench_add_measured(bench, &measure, name, "messages/s");
     } else {
         bench_complain(bench, name, why.text);
     }

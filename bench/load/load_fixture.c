@@ -122,3 +122,29 @@ void bench_complain(struct bench *bench, const char *scenario, const char *probl
     (void)fprintf(stderr, "%s: %s\n", scenario, problem);
     bench->failed = true;
 }
+
+void bench_add_measured(struct bench *bench, const struct measure *measure, const char *name,
+                        const char *unit)
+{
+    struct metric metric;
+    measure_metric(measure, name, unit, &metric);
+    bench_add(bench, &metric);
+}
+
+void bench_run(struct bench *bench, const struct load_run *load_run)
+{
+    struct load_fixture load_fixture;
+    struct error_text why;
+    enum error error = load_fixture_open(&load_fixture, bench, &load_run->options, &why);
+    if (error == OK)
+        error =
+            load_fixture_fill(&load_fixture, load_run->options.clients, load_run->room_size, &why);
+    if (error == OK)
+        load_run->run(bench, &load_fixture, load_run);
+    if (error == OK && client_pool_has_failed(&load_fixture.pool))
+        bench_complain(bench, load_run->name, load_fixture.pool.problem.text);
+    if (error != OK)
+        bench_complain(bench, load_run->name, why.text);
+    if (!load_fixture_close(&load_fixture) && error == OK)
+        bench_complain(bench, load_run->name, "a server did not end well");
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "measure.h"
 
-#include "interrupt.h"
+#include "program.h"
 
 #define DRAIN_MS 5000u
 #define NS_PER_MS UINT64_C(1000000)

@@ -94,116 +94,108 @@ static enum parse_result next_embedded(struct parse_cursor *cursor, uint64_t key
     return result;
 }
 
+/* A field that is read, and where to. */
+struct wanted {
+    uint64_t key;
+    enum { TO_BOOL, TO_UINT32, TO_UINT64, TO_BYTES, TO_POSITION } to;
+    size_t offset;
+};
+
+static bool parse_fields(struct parse_bytes bytes, const struct wanted *wanted, size_t count,
+                         void *out);
+
+static bool keep(const struct field *field, const struct wanted *wanted, void *out)
+{
+    static const struct wanted position[] = {
+        {KEY(1, WIRE_VARINT), TO_UINT64, offsetof(struct parse_position, epoch)},
+        {KEY(2, WIRE_VARINT), TO_UINT64, offsetof(struct parse_position, seq)},
+    };
+    void *at = (uint8_t *)out + wanted->offset;
+    switch (wanted->to) {
+    case TO_BOOL:
+        *(bool *)at = field->value != 0;
+        break;
+    case TO_UINT32:
+        *(uint32_t *)at = (uint32_t)field->value;
+        break;
+    case TO_UINT64:
+        *(uint64_t *)at = field->value;
+        break;
+    case TO_BYTES:
+        *(struct parse_bytes *)at = field->bytes;
+        break;
+    case TO_POSITION:
+        *(struct parse_position *)at = (struct parse_position){0};
+        return parse_fields(field->bytes, position, 2, at);
+    }
+    return true;
+}
+
+/* Other fields are passed over. False: broken. */
+static bool parse_fields(struct parse_bytes bytes, const struct wanted *wanted, size_t count,
+                         void *out)
+{
+    struct parse_cursor cursor = within(bytes);
+    struct field field;
+    enum parse_result result;
+    while ((result = take_field(&cursor, &field)) == PARSE_FOUND)
+        for (size_t i = 0; i < count; i++)
+            if (wanted[i].key == field.key && !keep(&field, &wanted[i], out))
+                return false;
+    return result == PARSE_END;
+}
+
 enum parse_result parse_envelope(struct parse_cursor *frame, struct parse_envelope *out)
 {
+    static const struct wanted fields[] = {
+        {KEY(1, WIRE_VARINT), TO_UINT32, offsetof(struct parse_envelope, kind)},
+        {KEY(3, WIRE_VARINT), TO_UINT64, offsetof(struct parse_envelope, call)},
+        {KEY(8, WIRE_BYTES), TO_BYTES, offsetof(struct parse_envelope, payload)},
+        {KEY(9, WIRE_VARINT), TO_UINT32, offsetof(struct parse_envelope, status)},
+        {KEY(10, WIRE_BYTES), TO_BYTES, offsetof(struct parse_envelope, message)},
+        {KEY(12, WIRE_VARINT), TO_UINT32, offsetof(struct parse_envelope, retry_ms)},
+        {KEY(13, WIRE_VARINT), TO_BOOL, offsetof(struct parse_envelope, more)},
+    };
     struct parse_bytes bytes;
     enum parse_result result = next_embedded(frame, KEY(1, WIRE_BYTES), &bytes);
     if (result != PARSE_FOUND)
         return result;
     *out = (struct parse_envelope){0};
-    struct parse_cursor cursor = within(bytes);
-    struct field field;
-    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
-        switch (field.key) {
-        case KEY(1, WIRE_VARINT):
-            out->kind = (uint32_t)field.value;
-            break;
-        case KEY(3, WIRE_VARINT):
-            out->call = field.value;
-            break;
-        case KEY(8, WIRE_BYTES):
-            out->payload = field.bytes;
-            break;
-        case KEY(9, WIRE_VARINT):
-            out->status = (uint32_t)field.value;
-            break;
-        case KEY(10, WIRE_BYTES):
-            out->message = field.bytes;
-            break;
-        case KEY(12, WIRE_VARINT):
-            out->retry_ms = (uint32_t)field.value;
-            break;
-        case KEY(13, WIRE_VARINT):
-            out->more = field.value != 0;
-            break;
-        default:
-            break;
-        }
-    }
-    return result == PARSE_END ? PARSE_FOUND : PARSE_BROKEN;
-}
-
-static bool parse_position(struct parse_bytes bytes, struct parse_position *out)
-{
-    *out = (struct parse_position){0};
-    struct parse_cursor cursor = within(bytes);
-    struct field field;
-    enum parse_result result;
-    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
-        if (field.key == KEY(1, WIRE_VARINT))
-            out->epoch = field.value;
-        else if (field.key == KEY(2, WIRE_VARINT))
-            out->seq = field.value;
-    }
-    return result == PARSE_END;
+    return parse_fields(bytes, fields, 7, out) ? PARSE_FOUND : PARSE_BROKEN;
 }
 
 bool parse_send_reply(struct parse_bytes payload, struct parse_send_reply *out)
 {
+    static const struct wanted fields[] = {
+        {KEY(1, WIRE_VARINT), TO_UINT64, offsetof(struct parse_send_reply, number)},
+        {KEY(2, WIRE_BYTES), TO_POSITION, offsetof(struct parse_send_reply, position)},
+    };
     *out = (struct parse_send_reply){0};
-    struct parse_cursor cursor = within(payload);
-    struct field field;
-    enum parse_result result;
-    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
-        if (field.key == KEY(1, WIRE_VARINT))
-            out->number = field.value;
-        else if (field.key == KEY(2, WIRE_BYTES) && !parse_position(field.bytes, &out->position))
-            return false;
-    }
-    return result == PARSE_END;
+    return parse_fields(payload, fields, 2, out);
 }
 
 bool parse_page(struct parse_bytes payload, struct parse_page *out)
 {
+    static const struct wanted fields[] = {
+        {KEY(2, WIRE_BYTES), TO_POSITION, offsetof(struct parse_page, after)},
+        {KEY(3, WIRE_BYTES), TO_POSITION, offsetof(struct parse_page, next)},
+    };
     *out = (struct parse_page){0};
-    struct parse_cursor cursor = within(payload);
-    struct field field;
-    enum parse_result result;
-    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
-        if (field.key == KEY(2, WIRE_BYTES) && !parse_position(field.bytes, &out->after))
-            return false;
-        if (field.key == KEY(3, WIRE_BYTES) && !parse_position(field.bytes, &out->next))
-            return false;
-    }
-    return result == PARSE_END;
+    return parse_fields(payload, fields, 2, out);
 }
 
 enum parse_result parse_event(struct parse_cursor *page, struct parse_event *out)
 {
+    static const struct wanted fields[] = {
+        {KEY(1, WIRE_VARINT), TO_UINT32, offsetof(struct parse_event, kind)},
+        {KEY(7, WIRE_VARINT), TO_UINT64, offsetof(struct parse_event, number)},
+        {KEY(8, WIRE_64), TO_UINT64, offsetof(struct parse_event, session)},
+        {KEY(9, WIRE_VARINT), TO_UINT64, offsetof(struct parse_event, request)},
+    };
     struct parse_bytes bytes;
     enum parse_result result = next_embedded(page, KEY(1, WIRE_BYTES), &bytes);
     if (result != PARSE_FOUND)
         return result;
     *out = (struct parse_event){0};
-    struct parse_cursor cursor = within(bytes);
-    struct field field;
-    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
-        switch (field.key) {
-        case KEY(1, WIRE_VARINT):
-            out->kind = (uint32_t)field.value;
-            break;
-        case KEY(7, WIRE_VARINT):
-            out->number = field.value;
-            break;
-        case KEY(8, WIRE_64):
-            out->session = field.value;
-            break;
-        case KEY(9, WIRE_VARINT):
-            out->request = field.value;
-            break;
-        default:
-            break;
-        }
-    }
-    return result == PARSE_END ? PARSE_FOUND : PARSE_BROKEN;
+    return parse_fields(bytes, fields, 4, out) ? PARSE_FOUND : PARSE_BROKEN;
 }

@@ -4,14 +4,13 @@
  * each is delivered to all before the next is sent. */
 #include "base/status.h"
 #include "bench.h"
-#include "interrupt.h"
+#include "program.h"
 #include "rpc/protocol.h"
 #include "sender.h"
 #include "spec.pb-c.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define TURN_MS 10
 #define TOP_UP_AT (RPC_CREDITS_MAX / 2)
@@ -220,50 +219,49 @@ static void release(struct deliver_run *run)
     free(run->flights);
 }
 
-static void run_in(struct bench *bench, const struct load_fixture *load_fixture,
-                   struct deliver_run *run, const char *name, double target)
+struct deliver_case {
+    size_t in_flight;
+    double target;
+};
+
+static void add_row(struct bench *bench, struct deliver_run *run, const char *name, double target)
 {
-    if (prepare(run, bench)) {
-        uint64_t now_ns = loop_read_clock(&run->pool->loop);
-        measure_begin(&run->deliveries, &bench->times, load_fixture->server, now_ns);
-        measure_begin(&run->sends, &bench->times, 0, now_ns);
-        drive(run);
-        if (!interrupted() && run->completed != run->sender.next)
-            client_pool_fail(run->pool, "%" PRIu64 " messages did not reach everyone",
-                             run->sender.next - run->completed);
+    struct metric metric;
+    run->deliveries.retries = run->sends.retries;
+    run->deliveries.errors += run->sends.errors + (client_pool_has_failed(run->pool) ? 1 : 0);
+    measure_metric(&run->deliveries, name, "deliveries/s", &metric);
+    metric_target(&metric, TARGET_AT_LEAST, target);
+    bench_add(bench, &metric);
+}
+
+static void run_deliver(struct bench *bench, struct load_fixture *load_fixture,
+                        const struct load_run *load_run)
+{
+    const struct deliver_case *what = load_run->context;
+    struct deliver_run run = {.pool = &load_fixture->pool, .in_flight_max = what->in_flight};
+    if (prepare(&run, bench)) {
+        uint64_t now_ns = loop_read_clock(&run.pool->loop);
+        measure_begin(&run.deliveries, &bench->times, load_fixture->server, now_ns);
+        measure_begin(&run.sends, &bench->times, 0, now_ns);
+        drive(&run);
+        if (!interrupted() && run.completed != run.sender.next)
+            client_pool_fail(run.pool, "%" PRIu64 " messages did not reach everyone",
+                             run.sender.next - run.completed);
     } else {
-        client_pool_fail(run->pool, "out of memory");
+        client_pool_fail(run.pool, "out of memory");
     }
-    if (!interrupted()) {
-        struct metric metric;
-        run->deliveries.retries = run->sends.retries;
-        run->deliveries.errors += run->sends.errors;
-        if (client_pool_has_failed(run->pool))
-            run->deliveries.errors++;
-        measure_metric(&run->deliveries, name, "deliveries/s", &metric);
-        metric_target(&metric, TARGET_AT_LEAST, target);
-        bench_add(bench, &metric);
-    }
-    release(run);
+    if (!interrupted())
+        add_row(bench, &run, load_run->name, what->target);
+    release(&run);
 }
 
 void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target)
 {
     size_t clients = 1 + (size_t)bench->settings->receivers;
-    struct load_fixture load_fixture;
-    struct error_text why;
-    enum error error = load_fixture_open(&load_fixture, bench,
-                                         &(struct load_fixture_options){.clients = clients}, &why);
-    if (error == OK)
-        error = load_fixture_fill(&load_fixture, clients, clients, &why);
-    if (error == OK) {
-        struct deliver_run run = {.pool = &load_fixture.pool, .in_flight_max = in_flight};
-        run_in(bench, &load_fixture, &run, name, target);
-        if (client_pool_has_failed(&load_fixture.pool))
-            bench_complain(bench, name, load_fixture.pool.problem.text);
-    } else {
-        bench_complain(bench, name, why.text);
-    }
-    if (!load_fixture_close(&load_fixture) && error == OK)
-        bench_complain(bench, name, "the server did not end well");
+    const struct deliver_case what = {.in_flight = in_flight, .target = target};
+    bench_run(bench, &(struct load_run){.name = name,
+                                        .options = {.clients = clients},
+                                        .room_size = clients,
+                                        .run = run_deliver,
+                                        .context = &what});
 }

@@ -2,10 +2,8 @@
 /* scenario_idle.c - memory of a server that nobody uses, and of clients that do nothing but
  * wait. */
 #include "bench.h"
-#include "interrupt.h"
+#include "program.h"
 #include "rpc/protocol.h"
-
-#include <string.h>
 
 #define SETTLE_NS UINT64_C(500000000)
 #define TURN_MS 10

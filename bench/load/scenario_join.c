@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* scenario_join.c - what a master still does while a slave joins it: many messages are written, then
  * the rate is measured alone, while the slave catches up, and once it is in sync. */
-#include "interrupt.h"
+#include "program.h"
 #include "send_run.h"
 
 #include <stdio.h>
@@ -122,34 +122,28 @@ static void measure_join(struct bench *bench, struct join_run *run, const char *
     add_row(bench, run, name, "took", "ms", took_ms);
 }
 
+static void run_join(struct bench *bench, struct load_fixture *load_fixture,
+                     const struct load_run *load_run)
+{
+    struct join_run run = {
+        .sends = {.pool = &load_fixture->pool, .rooms = CLIENTS, .depth = FILL_DEPTH},
+        .load_fixture = load_fixture,
+        .fill = bench->settings->join_messages};
+    if (send_run_init(&run.sends, bench))
+        measure_join(bench, &run, load_run->name);
+    else
+        client_pool_fail(&load_fixture->pool, "out of memory");
+    send_run_release(&run.sends);
+}
+
 void scenario_join(struct bench *bench, bool snapshot)
 {
-    const char *name = snapshot ? "join, snapshot:" : "join, log:";
-    struct load_fixture load_fixture;
-    struct error_text why;
     char keep[64]; /* deltas in the log: who needs more gets a snapshot */
     uint32_t quarter = bench->settings->join_messages / 4;
     uint32_t few = quarter < LOG_KEPT_MIN ? LOG_KEPT_MIN : quarter;
     (void)snprintf(keep, sizeof keep, "--log_keep=%u", snapshot ? few : LOG_KEPT_ALL);
-    struct load_fixture_options options = {.clients = CLIENTS, .option = keep};
-    enum error error = load_fixture_open(&load_fixture, bench, &options, &why);
-    if (error == OK)
-        error = load_fixture_fill(&load_fixture, CLIENTS, 1, &why);
-    if (error == OK) {
-        struct join_run run = {
-            .sends = {.pool = &load_fixture.pool, .rooms = CLIENTS, .depth = FILL_DEPTH},
-            .load_fixture = &load_fixture,
-            .fill = bench->settings->join_messages};
-        if (send_run_init(&run.sends, bench))
-            measure_join(bench, &run, name);
-        else
-            client_pool_fail(&load_fixture.pool, "out of memory");
-        send_run_release(&run.sends);
-        if (client_pool_has_failed(&load_fixture.pool))
-            bench_complain(bench, name, load_fixture.pool.problem.text);
-    } else {
-        bench_complain(bench, name, why.text);
-    }
-    if (!load_fixture_close(&load_fixture) && error == OK)
-        bench_complain(bench, name, "a server did not end well");
+    bench_run(bench, &(struct load_run){.name = snapshot ? "join, snapshot:" : "join, log:",
+                                        .options = {.clients = CLIENTS, .option = keep},
+                                        .room_size = 1,
+                                        .run = run_join});
 }

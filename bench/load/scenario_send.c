@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* scenario_send.c - C clients with D Send requests in flight each, on one server or on several. */
-#include "interrupt.h"
+#include "program.h"
 #include "send_run.h"
 #include "spec.pb-c.h"
 
@@ -72,27 +72,31 @@ static void add_rows(struct bench *bench, const struct send_run *run, const char
         add_single_row(bench, "3 servers 1x1 p50", p50_us, 600);
 }
 
-static void run_in(struct bench *bench, struct load_fixture *load_fixture, struct send_run *run,
-                   const char *name)
+static void run_sends(struct bench *bench, struct load_fixture *load_fixture,
+                      const struct load_run *load_run)
 {
-    if (send_run_init(run, bench)) {
-        measure_begin(&run->measure, &bench->times, load_fixture->server,
-                      loop_read_clock(&run->pool->loop));
+    const struct send_case *what = load_run->context;
+    struct send_run run = {.pool = &load_fixture->pool,
+                           .rooms = what->one_room ? 1 : what->clients,
+                           .depth = what->depth};
+    if (send_run_init(&run, bench)) {
+        measure_begin(&run.measure, &bench->times, load_fixture->server,
+                      loop_read_clock(&run.pool->loop));
         for (size_t i = 1; i < load_fixture->count; i++)
-            measure_add_server(&run->measure, process_id(load_fixture->nodes[i].process));
-        drive(run);
+            measure_add_server(&run.measure, process_id(load_fixture->nodes[i].process));
+        drive(&run);
         if (!interrupted())
-            send_run_check(run);
+            send_run_check(&run);
         if (load_fixture->count > 1 && !interrupted())
-            check_in_sync(run, load_fixture->count);
+            check_in_sync(&run, load_fixture->count);
     } else {
-        client_pool_fail(run->pool, "out of memory");
+        client_pool_fail(run.pool, "out of memory");
     }
-    if (client_pool_has_failed(run->pool))
-        run->measure.errors++;
+    if (client_pool_has_failed(run.pool))
+        run.measure.errors++;
     if (!interrupted())
-        add_rows(bench, run, name);
-    send_run_release(run);
+        add_rows(bench, &run, load_run->name);
+    send_run_release(&run);
 }
 
 static void make_name(const struct send_case *what, char name[static REPORT_NAME_SIZE])
@@ -108,23 +112,10 @@ void scenario_send(struct bench *bench, const struct send_case *what)
 {
     char name[REPORT_NAME_SIZE];
     make_name(what, name);
-    size_t clients = what->clients;
-    struct load_fixture load_fixture;
-    struct error_text why;
-    struct load_fixture_options options = {.clients = clients, .servers = what->servers};
-    enum error error = load_fixture_open(&load_fixture, bench, &options, &why);
-    if (error == OK)
-        error = load_fixture_fill(&load_fixture, clients, what->one_room ? clients : 1, &why);
-    if (error == OK) {
-        struct send_run run = {.pool = &load_fixture.pool,
-                               .rooms = what->one_room ? 1 : clients,
-                               .depth = what->depth};
-        run_in(bench, &load_fixture, &run, name);
-        if (client_pool_has_failed(&load_fixture.pool))
-            bench_complain(bench, name, load_fixture.pool.problem.text);
-    } else {
-        bench_complain(bench, name, why.text);
-    }
-    if (!load_fixture_close(&load_fixture) && error == OK)
-        bench_complain(bench, name, "a server did not end well");
+    bench_run(bench,
+              &(struct load_run){.name = name,
+                                 .options = {.clients = what->clients, .servers = what->servers},
+                                 .room_size = what->one_room ? what->clients : 1,
+                                 .run = run_sends,
+                                 .context = what});
 }

@@ -23,7 +23,6 @@ enum slot_state { SLOT_FREE, SLOT_OPEN, SLOT_WAITING };
 
 struct slot {
     enum slot_state state;
-    bool again;        /* was sent more than once: late answers may follow */
     uint64_t begun_ns; /* first sent: what latency counts from */
     uint64_t sent_ns;  /* last sent */
 };

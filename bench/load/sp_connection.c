@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "sp_connection.h"
 
+#include "harness/sp_peer.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -13,16 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANDSHAKE_BYTES 8u
-#define FRAME_HEAD_BYTES 12u /* length and request id */
-#define REQUEST_ID 0x80000001u
 #define FRAME_BYTES_MAX (8u * 1024u * 1024u) /* larger ones from a server are no frames */
 #define FRAME_FILL_BYTES (64u * 1024u)       /* our own are closed when they are this large */
 #define INPUT_BYTES_MIN 4096u
 #define INPUT_BYTES_ROOM 65536u /* a connection that filled its buffer gets this much */
 #define EVENTS_PER_TURN 256
 
-static const uint8_t handshake[HANDSHAKE_BYTES] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+static const uint8_t handshake[SP_HANDSHAKE_BYTES] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
 
 enum error loop_init(struct loop *loop, struct error_text *why)
 {
@@ -103,15 +102,15 @@ enum error sp_connection_open(struct connection *connection, struct loop *loop,
     if (connection->descriptor < 0)
         return error_set(why, error_from_errno(errno), "connect to %s port %u: %s", address->host,
                          address->port, strerror(errno));
-    uint8_t *output = extend_output(connection, HANDSHAKE_BYTES);
+    uint8_t *output = extend_output(connection, SP_HANDSHAKE_BYTES);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
     if (output == NULL ||
         epoll_ctl(loop->epoll, EPOLL_CTL_ADD, connection->descriptor, &event) != 0) {
         sp_connection_close(connection);
         return error_set(why, ERROR_NO_MEMORY, "connect: out of memory");
     }
-    memcpy(output, handshake, HANDSHAKE_BYTES);
-    connection->output_used = HANDSHAKE_BYTES;
+    memcpy(output, handshake, SP_HANDSHAKE_BYTES);
+    connection->output_used = SP_HANDSHAKE_BYTES;
     connection->waits_to_write = true;
     return OK;
 }
@@ -148,39 +147,21 @@ static void lose(struct connection *connection, const char *reason)
     loop->handler.closed(loop->handler.context, connection, reason);
 }
 
-static void put_length(uint8_t *at, uint64_t length)
-{
-    for (int i = 7; i >= 0; i--) {
-        at[i] = (uint8_t)length;
-        length >>= 8;
-    }
-}
-
-static void put_request_id(uint8_t *at)
-{
-    at[0] = (uint8_t)(REQUEST_ID >> 24);
-    at[1] = (uint8_t)(REQUEST_ID >> 16 & 0xff);
-    at[2] = (uint8_t)(REQUEST_ID >> 8 & 0xff);
-    at[3] = (uint8_t)(REQUEST_ID & 0xff);
-}
-
 void sp_connection_end_frame(struct connection *connection)
 {
     if (connection->frame == SIZE_MAX)
         return;
-    put_length(connection->output + connection->frame,
-               connection->output_used - connection->frame - 8);
+    sp_prefix(connection->output + connection->frame, SP_REQUEST_ID,
+              connection->output_used - connection->frame - SP_PREFIX_BYTES);
     connection->frame = SIZE_MAX;
 }
 
 static bool start_frame(struct connection *connection)
 {
-    uint8_t *head = extend_output(connection, FRAME_HEAD_BYTES);
-    if (head == NULL)
+    if (extend_output(connection, SP_PREFIX_BYTES) == NULL)
         return false;
-    put_request_id(head + 8);
     connection->frame = connection->output_used;
-    connection->output_used += FRAME_HEAD_BYTES;
+    connection->output_used += SP_PREFIX_BYTES;
     if (!connection->queued) {
         connection->queued = true;
         connection->next_queued = connection->loop->queued;
@@ -260,7 +241,7 @@ static void handle_frames(struct connection *connection)
 {
     const struct loop_handler *handler = &connection->loop->handler;
     size_t at = 0;
-    while (connection->input_used - at >= FRAME_HEAD_BYTES) {
+    while (connection->input_used - at >= SP_PREFIX_BYTES) {
         uint64_t length = take_length(connection->input + at);
         if (length < 4 || length > FRAME_BYTES_MAX) {
             lose(connection, "the server sent what is no frame");
@@ -268,7 +249,7 @@ static void handle_frames(struct connection *connection)
         }
         if (connection->input_used - at - 8 < length)
             break;
-        handler->frame(handler->context, connection, connection->input + at + FRAME_HEAD_BYTES,
+        handler->frame(handler->context, connection, connection->input + at + SP_PREFIX_BYTES,
                        (size_t)length - 4);
         if (connection->descriptor < 0)
             return;
@@ -281,14 +262,14 @@ static void handle_frames(struct connection *connection)
 
 static void handle_handshake(struct connection *connection)
 {
-    if (connection->input_used < HANDSHAKE_BYTES)
+    if (connection->input_used < SP_HANDSHAKE_BYTES)
         return;
     if (memcmp(connection->input, handshake, 4) != 0) {
         lose(connection, "whoever answers there does not speak SP");
         return;
     }
-    connection->input_used -= HANDSHAKE_BYTES;
-    memmove(connection->input, connection->input + HANDSHAKE_BYTES, connection->input_used);
+    connection->input_used -= SP_HANDSHAKE_BYTES;
+    memmove(connection->input, connection->input + SP_HANDSHAKE_BYTES, connection->input_used);
     connection->established = true;
     const struct loop_handler *handler = &connection->loop->handler;
     if (handler->established != NULL)
