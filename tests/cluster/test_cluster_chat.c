@@ -569,7 +569,6 @@ CHAT_TEST(test_program__from_a_script)
     assert_int_equal(json_number(page, "last_number"), 2);
 }
 
-/* All of it is there after a kill -9. */
 CHAT_TEST(test_restart__remembers_everything)
 {
     struct json_client *ann = member(fixture, "ann", "lobby");

@@ -344,7 +344,6 @@ static Jackdaw__RegisterRequest registering(const char *name)
     return request;
 }
 
-/* Strings that are no text, and names that are none. */
 HOSTILE_TEST(test_hostile__strings_that_are_no_text)
 {
     struct sp_peer peer = node_open_peer(&fixture->node);

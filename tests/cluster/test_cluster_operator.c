@@ -132,8 +132,7 @@ static bool has_left(struct cluster_fixture *fixture, size_t asked, size_t i)
     const Jackdaw__StatusReply__Member *member =
         said == NULL ? NULL : cluster_member(said, (uint32_t)i + 1);
     bool left = said != NULL && (member == NULL || member->left);
-    if (said != NULL)
-        jackdaw__status_reply__free_unpacked(said, NULL);
+    jackdaw__status_reply__free_unpacked(said, NULL);
     return left;
 }
 
@@ -299,7 +298,6 @@ CLUSTER_TEST(test_forward__a_slave_carries_requests)
                                         "message", "from", "eve", "number", A_LITTLE) != NULL);
 }
 
-/* A client that reaches a slave and nothing else writes and reads through it. */
 CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only)
 {
     static const char *const options[] = {"--forward", NULL};

@@ -173,8 +173,7 @@ static bool has_stepped_down(struct cluster_fixture *fixture, size_t place)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, place);
     bool down = said != NULL && strcmp(said->role, "master") != 0 && said->master == 0;
-    if (said != NULL)
-        jackdaw__status_reply__free_unpacked(said, NULL);
+    jackdaw__status_reply__free_unpacked(said, NULL);
     return down;
 }
 

@@ -157,7 +157,6 @@ LOBBY_TEST(test_pause__of_the_server)
     resume_process(fixture->node.process);
 }
 
-/* Short pauses are nobody's business. */
 LOBBY_TEST(test_pause__of_the_server_for_a_moment)
 {
     for (unsigned i = 0; i < 10; i++) {

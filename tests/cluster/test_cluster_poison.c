@@ -131,8 +131,7 @@ static uint64_t count_refused(struct cluster_fixture *fixture)
     for (size_t i = 0; i < fixture->cluster.count; i++) {
         Jackdaw__StatusReply *reply = cluster_ask(&fixture->cluster, i);
         refused += reply == NULL ? 0 : reply->poison_requests;
-        if (reply != NULL)
-            jackdaw__status_reply__free_unpacked(reply, NULL);
+        jackdaw__status_reply__free_unpacked(reply, NULL);
     }
     return refused;
 }

@@ -329,7 +329,6 @@ STOPPED_TEST(test_hangup__under_nohup)
     assert_true(serves(&fixture->node));
 }
 
-/* The sentence that ends a server is on standard error and in its log file. */
 CLUSTER_TEST(test_log_file__has_the_reason_of_the_end)
 {
     node_start(&fixture->node);

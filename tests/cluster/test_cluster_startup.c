@@ -297,7 +297,6 @@ CLUSTER_TEST(test_stop__open_polls_are_answered)
     assert_int_equal(process_wait(fixture->node.process, NODE_STOP_MS), 0);
 }
 
-/* As soon as a server says that it is ready it can be asked to stop. */
 CLUSTER_TEST(test_stop__right_after_the_start)
 {
     for (int i = 0; i < 5; i++) {

@@ -95,6 +95,16 @@ static bool run(int namespace, const struct script *script)
     return ip != NULL && pclose(ip) == 0 && good;
 }
 
+/* The same, and returns to the test's place; fails the test where that is not possible. */
+static void must_run(struct netns *netns, int namespace, const struct script *script,
+                     const char *what, const char *where)
+{
+    bool good = run(namespace, script);
+    netns_return(netns);
+    if (!good)
+        fail_msg("cannot %s %s", what, where);
+}
+
 /* Every place knows where the others are: nothing is asked for on the wire. Who is cut off is sent
  * to an address that no card has. */
 static void add_neighbour(struct script *script, const struct netns *netns, size_t from, size_t to)
@@ -225,10 +235,7 @@ void netns_impersonate(struct netns *netns, size_t place, size_t other)
 {
     struct script script = {.used = 0};
     add(&script, "address add %s/32 dev lo\n", netns->hosts[other]);
-    bool good = run(netns->places[place], &script);
-    netns_return(netns);
-    if (!good)
-        fail_msg("%s cannot stand in for %s", netns->hosts[place], netns->hosts[other]);
+    must_run(netns, netns->places[place], &script, "stand in for", netns->hosts[other]);
 }
 
 const char *netns_use_ipv6(struct netns *netns, size_t place)
@@ -237,10 +244,7 @@ const char *netns_use_ipv6(struct netns *netns, size_t place)
     add(&script, "address del %s/24 dev eth0\n", netns->hosts[place]);
     (void)snprintf(netns->hosts[place], NETNS_HOST_SIZE, "fd99::%zu", place + 1);
     add(&script, "address add %s/64 dev eth0 nodad\n", netns->hosts[place]);
-    bool good = run(netns->places[place], &script);
-    netns_return(netns);
-    if (!good)
-        fail_msg("a place cannot be given an IPv6 address");
+    must_run(netns, netns->places[place], &script, "give an address:", netns->hosts[place]);
     return netns->hosts[place];
 }
 
@@ -248,20 +252,14 @@ void netns_plug(struct netns *netns, size_t place, bool in)
 {
     struct script script = {.used = 0};
     add(&script, "link set port%zu %s\n", place, in ? "master bridge0" : "nomaster");
-    bool good = run(netns->bridge, &script);
-    netns_return(netns);
-    if (!good)
-        fail_msg("cannot plug %s %s", netns->hosts[place], in ? "in" : "out");
+    must_run(netns, netns->bridge, &script, in ? "plug in" : "unplug", netns->hosts[place]);
 }
 
 static void tell(struct netns *netns, size_t from, size_t to)
 {
     struct script script = {.used = 0};
     add_neighbour(&script, netns, from, to);
-    bool good = run(netns->places[from], &script);
-    netns_return(netns);
-    if (!good)
-        fail_msg("cannot change the way from %s to %s", netns->hosts[from], netns->hosts[to]);
+    must_run(netns, netns->places[from], &script, "change the way to", netns->hosts[to]);
 }
 
 void netns_cut(struct netns *netns, size_t from, size_t to)

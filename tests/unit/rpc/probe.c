@@ -2,6 +2,7 @@
 #include "probe.h"
 
 #include "base/log.h"
+#include "rpc/protocol.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -841,6 +842,66 @@ void client_expect_service_at(const struct address *address, const char *authori
     client_open(&client, address, &options);
     client_expect_service(&client);
     client_close(&client);
+}
+
+void client_expect_all(struct client *client, const struct outcome *outcomes, size_t count,
+                       enum status status)
+{
+    for (size_t i = 0; i < count; i++) {
+        WAIT_UNTIL(client, outcomes[i].ended);
+        if (outcomes[i].result.status != status)
+            fail_msg("call %zu: %s", i, status_name(outcomes[i].result.status));
+    }
+}
+
+struct sp_peer probe_open_peer(const struct probe *probe)
+{
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(probe)));
+    return peer;
+}
+
+struct sp_peer probe_connect_peer(const struct probe *probe, int receive_buffer_bytes)
+{
+    struct sp_peer peer;
+    assert_true(sp_connect(&peer, probe_address(probe), receive_buffer_bytes));
+    return peer;
+}
+
+Jackdaw__Envelope probe_request(const char *method, uint64_t call)
+{
+    Jackdaw__Envelope envelope = JACKDAW__ENVELOPE__INIT;
+    envelope.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+    envelope.protocol = RPC_PROTOCOL;
+    envelope.call = call;
+    envelope.service = (char *)"probe.Probe";
+    envelope.method = (char *)method;
+    return envelope;
+}
+
+ProtobufCBinaryData probe_frame(const Jackdaw__Envelope *envelopes, size_t count)
+{
+    static Jackdaw__Envelope *pointers[RPC_ENVELOPES_MAX];
+    assert_true(count <= RPC_ENVELOPES_MAX);
+    for (size_t i = 0; i < count; i++)
+        pointers[i] = (Jackdaw__Envelope *)&envelopes[i];
+    Jackdaw__Frame frame = JACKDAW__FRAME__INIT;
+    frame.envelopes = pointers;
+    frame.n_envelopes = count;
+    ProtobufCBinaryData out = {.data = malloc(jackdaw__frame__get_packed_size(&frame) + 1)};
+    out.len = jackdaw__frame__pack(&frame, out.data);
+    return out;
+}
+
+Jackdaw__Frame *probe_receive_frame(struct sp_peer *peer)
+{
+    struct sp_message message;
+    assert_int_equal(sp_receive(peer, PATIENCE_MS, &message), SP_MESSAGE);
+    assert_int_equal(message.id, SP_REQUEST_ID);
+    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
+    free(message.body);
+    assert_non_null(frame);
+    return frame;
 }
 
 void silent_open(struct silent *silent, const char *host, uint16_t port)

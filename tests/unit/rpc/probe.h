@@ -9,9 +9,11 @@
 #define JACKDAW_TESTS_PROBE_H
 
 #include "base/clock.h"
+#include "harness/sp_peer.h"
 #include "probe.pb-c.h"
 #include "rpc/channel.h"
 #include "rpc/server.h"
+#include "spec.pb-c.h"
 #include "support/test.h"
 
 #include <semaphore.h>
@@ -172,6 +174,23 @@ void client_expect_service_at(const struct address *address, const char *authori
 /* The same as client_expect_service, but calls again where the connection is lost meanwhile. */
 void client_await_service(struct client *client);
 
+/* Each of the calls must end with this status. */
+void client_expect_all(struct client *client, const struct outcome *outcomes, size_t count,
+                       enum status status);
+
+/* A connection that the test makes by hand: with its handshake, or without. */
+struct sp_peer probe_open_peer(const struct probe *probe);
+struct sp_peer probe_connect_peer(const struct probe *probe, int receive_buffer_bytes);
+
+/* A request to the probe. */
+Jackdaw__Envelope probe_request(const char *method, uint64_t call);
+
+/* The frame of some envelopes: malloc, the caller's. */
+ProtobufCBinaryData probe_frame(const Jackdaw__Envelope *envelopes, size_t count);
+
+/* The next frame that comes; the caller frees it with jackdaw__frame__free_unpacked. */
+Jackdaw__Frame *probe_receive_frame(struct sp_peer *peer);
+
 /* A listener that is full: the kernel drops what is sent to it, as if the machine had gone. */
 struct silent {
     int listener;
@@ -209,5 +228,9 @@ struct outcome *probe_fixture_take(struct probe_fixture *f, size_t count);
 
 #define PROBE_TEST_ON(name, begin) TEST_ON(name, struct probe_fixture, begin, probe_fixture_end)
 #define PROBE_TEST(name) PROBE_TEST_ON(name, probe_fixture_begin)
+
+/* A test whose f is a probe with TLS. */
+#define PROBE_TLS_TEST(name) \
+    TEST_OPEN(name, struct probe, probe_start_tls("tls+tcp://127.0.0.1:0"), probe_stop)
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls that go right, and those that are refused: one request, one reply. */
-#include "base/clock.h"
 #include "probe.h"
 #include "rpc/protocol.h"
 
@@ -96,10 +95,7 @@ PROBE_TEST(test_call__more_in_one_turn_than_fit_a_frame)
     for (int i = 0; i < 50; i++)
         client_turn(&f->client, 2);
     probe_resume(f->probe);
-    for (unsigned i = 0; i < count; i++) {
-        WAIT_UNTIL(&f->client, outcomes[i].ended);
-        assert_int_equal(outcomes[i].result.status, STATUS_OK);
-    }
+    client_expect_all(&f->client, outcomes, count, STATUS_OK);
     assert_int_equal(f->client.disconnected, 0);
 }
 
@@ -154,9 +150,8 @@ PROBE_TEST(test_call__answered_from_other_threads)
     WAIT_UNTIL(&f->client, f->counters->working == MANY);
     client_expect_service(&f->client);
     probe_block_workers(f->probe, false);
-    for (unsigned i = 0; i < MANY; i++) {
-        WAIT_UNTIL(&f->client, outcomes[i].ended);
-        assert_int_equal(outcomes[i].result.status, STATUS_OK);
+    client_expect_all(&f->client, outcomes, MANY, STATUS_OK);
+    for (size_t i = 0; i < MANY; i++) {
         assert_string_equal(outcomes[i].text, "w");
     }
 }
@@ -373,7 +368,6 @@ static void next_in_order(struct outcome *outcome)
     run->answered++;
 }
 
-/* Requests arrive, and replies come back, in the order of the calls. */
 PROBE_TEST(test_call__order_is_kept_under_load)
 {
     const uint64_t total = 100000;

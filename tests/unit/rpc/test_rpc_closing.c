@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Closing sockets whose connections are in use, with TLS, while threads run in any order. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "jitter.h"
 #include "probe.h"
@@ -65,7 +64,6 @@ TEST_WITH(test_channel__closed_while_it_connects, NULL, none_hangs)
     }
 }
 
-/* It closes while much more is on its way to it. */
 TEST_WITH(test_channel__closed_while_a_stream_arrives, NULL, none_hangs)
 {
     struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
@@ -80,7 +78,6 @@ TEST_WITH(test_channel__closed_while_a_stream_arrives, NULL, none_hangs)
     probe_stop(probe);
 }
 
-/* The server is freed, and started again, while clients send. */
 TEST_WITH(test_server__freed_while_clients_send, NULL, none_hangs)
 {
     for (int i = 0; i < ROUNDS / 2; i++) {
@@ -103,7 +100,6 @@ TEST_WITH(test_server__freed_while_clients_send, NULL, none_hangs)
     }
 }
 
-/* The owner throws the connection away while a stream arrives on it. */
 TEST_WITH(test_channel__reconnects_while_a_stream_arrives, NULL, none_hangs)
 {
     struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");

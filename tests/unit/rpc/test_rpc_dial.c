@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Names with several addresses, and addresses where nobody answers. The resolver is the test's. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/dial.h"

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Where servers listen and what can go wrong with it: ports, addresses, IPv6, TLS. */
-#include "base/clock.h"
 #include "base/log.h"
-#include "harness/sp_peer.h"
 #include "probe.h"
 
 #include <stdio.h>
@@ -180,13 +178,12 @@ static void expect_no_service(struct probe *probe, const struct address *address
     assert_int_equal(probe_counters(probe)->echoed, 0);
 }
 
-TEST(test_tls__round_trip)
+PROBE_TLS_TEST(test_tls__round_trip)
 {
-    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
-    assert_true(probe_address(probe)->tls);
+    assert_true(probe_address(f)->tls);
     struct client client;
     struct rpc_channel_options options = {.tls_authority = AUTHORITY};
-    client_open(&client, probe_address(probe), &options);
+    client_open(&client, probe_address(f), &options);
     client_expect_service(&client);
     static struct outcome outcomes[300];
     memset(outcomes, 0, sizeof outcomes);
@@ -194,26 +191,22 @@ TEST(test_tls__round_trip)
     memset(text, 't', 90000);
     for (int i = 0; i < 300; i++)
         client_echo(&client, i % 30 == 0 ? text : "small", 0, &outcomes[i]);
-    for (int i = 0; i < 300; i++) {
-        WAIT_UNTIL(&client, outcomes[i].ended);
-        assert_int_equal(outcomes[i].result.status, STATUS_OK);
+    client_expect_all(&client, outcomes, 300, STATUS_OK);
+    for (size_t i = 0; i < 300; i++) {
         assert_int_equal(outcomes[i].text_size, i % 30 == 0 ? 90000 : 5);
     }
     client_close(&client);
-    probe_stop(probe);
     free(text);
 }
 
-TEST(test_tls__name_that_fits)
+PROBE_TLS_TEST(test_tls__name_that_fits)
 {
-    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
-    struct address address = *probe_address(probe);
+    struct address address = *probe_address(f);
     client_expect_service_at(&address, AUTHORITY);
     (void)snprintf(address.host, sizeof address.host, "localhost");
     client_expect_service_at(&address, AUTHORITY);
     address.host[0] = '\0'; /* dials 127.0.0.1 */
     client_expect_service_at(&address, AUTHORITY);
-    probe_stop(probe);
 }
 
 TEST(test_tls__name_that_does_not_fit)
@@ -225,12 +218,10 @@ TEST(test_tls__name_that_does_not_fit)
     probe_stop(probe);
 }
 
-TEST(test_tls__wrong_authority)
+PROBE_TLS_TEST(test_tls__wrong_authority)
 {
-    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
-    expect_no_service(probe, probe_address(probe), OTHER_AUTHORITY);
-    client_expect_service_at(probe_address(probe), AUTHORITY);
-    probe_stop(probe);
+    expect_no_service(f, probe_address(f), OTHER_AUTHORITY);
+    client_expect_service_at(probe_address(f), AUTHORITY);
 }
 
 /* Neither end talks in the clear to one that wants TLS. */
@@ -249,14 +240,12 @@ TEST(test_tls__one_side_only)
 }
 
 /* Connections that end in the middle of the TLS handshake leave nothing behind. */
-TEST(test_tls__handshake_that_ends_early)
+PROBE_TLS_TEST(test_tls__handshake_that_ends_early)
 {
-    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
-    client_expect_service_at(probe_address(probe), AUTHORITY);
+    client_expect_service_at(probe_address(f), AUTHORITY);
     size_t before = count_descriptors();
     for (int i = 0; i < 300; i++) {
-        struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(probe), 0));
+        struct sp_peer peer = probe_connect_peer(f, 0);
         if (i % 3 == 1)
             (void)sp_send_bytes(&peer, "\x16\x03\x01\x00\x05\x01\x00", 7); /* half a hello */
         if (i % 3 == 2)
@@ -267,8 +256,7 @@ TEST(test_tls__handshake_that_ends_early)
             sp_close(&peer);
     }
     WAIT_UNTIL(NULL, count_descriptors() <= before);
-    client_expect_service_at(probe_address(probe), AUTHORITY);
-    probe_stop(probe);
+    client_expect_service_at(probe_address(f), AUTHORITY);
 }
 
 TEST(test_tls__files_that_do_not_do)

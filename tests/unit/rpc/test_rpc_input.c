@@ -2,12 +2,9 @@
 /* What strangers send: broken framing, broken frames, frames that ask for too much, peers that are
  * silent, too many or do not read. Each gets a status or a closed connection, and everyone else is
  * served as before. */
-#include "base/clock.h"
 #include "base/protobuf.h"
-#include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
-#include "spec.pb-c.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,17 +92,6 @@ static void add_envelope(struct bytes *frame, const Jackdaw__Envelope *envelope)
     free(packed);
 }
 
-static Jackdaw__Envelope request_of(const char *method, uint64_t call)
-{
-    Jackdaw__Envelope envelope = JACKDAW__ENVELOPE__INIT;
-    envelope.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
-    envelope.protocol = RPC_PROTOCOL;
-    envelope.call = call;
-    envelope.service = (char *)"probe.Probe";
-    envelope.method = (char *)method;
-    return envelope;
-}
-
 static void send_frame(struct sp_peer *peer, struct bytes *frame)
 {
     assert_true(sp_send(peer, SP_REQUEST_ID, frame->at, frame->size));
@@ -126,18 +112,6 @@ static void send_envelope(struct sp_peer *peer, const Jackdaw__Envelope *envelop
     send_frame(peer, &frame);
 }
 
-/* The next frame of replies; the caller frees it. */
-static Jackdaw__Frame *receive_frame(struct sp_peer *peer)
-{
-    struct sp_message message;
-    assert_int_equal(sp_receive(peer, PATIENCE_MS, &message), SP_MESSAGE);
-    assert_int_equal(message.id, SP_REQUEST_ID);
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
-    free(message.body);
-    assert_non_null(frame);
-    return frame;
-}
-
 static void free_frame(Jackdaw__Frame *frame)
 {
     jackdaw__frame__free_unpacked(frame, NULL);
@@ -146,7 +120,7 @@ static void free_frame(Jackdaw__Frame *frame)
 /* The next reply, alone in its frame, must have this status; its text is copied. */
 static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status, char text[256])
 {
-    Jackdaw__Frame *frame = receive_frame(peer);
+    Jackdaw__Frame *frame = probe_receive_frame(peer);
     assert_int_equal(frame->n_envelopes, 1);
     const Jackdaw__Envelope *reply = frame->envelopes[0];
     assert_int_equal(reply->kind, JACKDAW__ENVELOPE__KIND__REPLY);
@@ -162,17 +136,15 @@ static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status
 /* Calls Echo by hand: it succeeds. */
 static void expect_echo(struct sp_peer *peer, uint64_t call)
 {
-    Jackdaw__Envelope request = request_of("Echo", call);
+    Jackdaw__Envelope request = probe_request("Echo", call);
     send_envelope(peer, &request);
     expect_reply(peer, call, STATUS_OK, NULL);
 }
 
-static struct sp_peer open_peer(const struct probe_fixture *f)
-{
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(f->probe)));
-    return peer;
-}
+struct bytes_row {
+    const char *bytes;
+    size_t size;
+};
 
 static void expect_kicked(struct probe_fixture *f, struct sp_peer *peer)
 {
@@ -184,10 +156,10 @@ static void expect_kicked(struct probe_fixture *f, struct sp_peer *peer)
 
 INPUT_TEST(test_version__another_major_names_both)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     static const uint32_t versions[] = {0, 7, 0x0000ffff, 2u << 16 | 5, 0xffffffff};
     for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
-        Jackdaw__Envelope request = request_of("Echo", i + 1);
+        Jackdaw__Envelope request = probe_request("Echo", i + 1);
         request.protocol = versions[i];
         send_envelope(&peer, &request);
         char text[256];
@@ -203,8 +175,8 @@ INPUT_TEST(test_version__another_major_names_both)
 
 INPUT_TEST(test_version__another_minor_is_served)
 {
-    struct sp_peer peer = open_peer(f);
-    Jackdaw__Envelope request = request_of("Echo", 9);
+    struct sp_peer peer = probe_open_peer(f->probe);
+    Jackdaw__Envelope request = probe_request("Echo", 9);
     request.protocol = RPC_PROTOCOL + 77;
     send_envelope(&peer, &request);
     expect_reply(&peer, 9, STATUS_OK, NULL);
@@ -214,15 +186,15 @@ INPUT_TEST(test_version__another_minor_is_served)
 /* What a later minor version may add: unknown kinds, unknown fields. */
 INPUT_TEST(test_version__unknown_kinds_and_fields_are_ignored)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes envelope = {.at = NULL};
     struct bytes frame = {.at = NULL};
-    Jackdaw__Envelope odd = request_of("Echo", 1);
+    Jackdaw__Envelope odd = probe_request("Echo", 1);
     odd.kind = (Jackdaw__Envelope__Kind)77;
     add_envelope(&frame, &odd);
     odd.kind = JACKDAW__ENVELOPE__KIND__REPLY;
     add_envelope(&frame, &odd);
-    Jackdaw__Envelope request = request_of("Echo", 2);
+    Jackdaw__Envelope request = probe_request("Echo", 2);
     uint8_t packed[200];
     add(&envelope, packed, jackdaw__envelope__pack(&request, packed));
     add_field(&envelope, 100, "a field of a later version", 26);
@@ -239,8 +211,8 @@ INPUT_TEST(test_version__unknown_kinds_and_fields_are_ignored)
 
 INPUT_TEST(test_unknown_names__cannot_forge_the_sentence)
 {
-    struct sp_peer peer = open_peer(f);
-    Jackdaw__Envelope request = request_of("Echo", 1);
+    struct sp_peer peer = probe_open_peer(f->probe);
+    Jackdaw__Envelope request = probe_request("Echo", 1);
     request.service = (char *)"evil\x1b[2J\xff\xc3";
     send_envelope(&peer, &request);
     char text[256];
@@ -251,7 +223,7 @@ INPUT_TEST(test_unknown_names__cannot_forge_the_sentence)
     char long_name[5000];
     memset(long_name, 'n', sizeof long_name - 1);
     long_name[sizeof long_name - 1] = '\0';
-    request = request_of(long_name, 2);
+    request = probe_request(long_name, 2);
     send_envelope(&peer, &request);
     expect_reply(&peer, 2, STATUS_UNIMPLEMENTED, text);
     assert_true(strlen(text) < 120);
@@ -260,7 +232,7 @@ INPUT_TEST(test_unknown_names__cannot_forge_the_sentence)
 
 INPUT_TEST(test_payload__that_is_no_such_message)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     static const uint8_t payloads[][4] = {
         {0x0a, 0x7f, 'x', 'y'},   /* a string longer than the payload */
         {0x0f, 0x01, 0x01, 0x01}, /* no such wire type */
@@ -269,7 +241,7 @@ INPUT_TEST(test_payload__that_is_no_such_message)
         {0x10, 0x80, 0x80, 0x80}, /* a number without end */
     };
     for (size_t i = 0; i < sizeof payloads / sizeof payloads[0]; i++) {
-        Jackdaw__Envelope request = request_of("Echo", i + 1);
+        Jackdaw__Envelope request = probe_request("Echo", i + 1);
         request.payload.data = (uint8_t *)payloads[i];
         request.payload.len = 4;
         send_envelope(&peer, &request);
@@ -283,19 +255,19 @@ INPUT_TEST(test_payload__that_is_no_such_message)
 /* A frame with good and bad requests: each gets its own answer, in order. */
 INPUT_TEST(test_frame__of_good_and_bad)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
-    Jackdaw__Envelope one = request_of("Echo", 1);
+    Jackdaw__Envelope one = probe_request("Echo", 1);
     add_envelope(&frame, &one);
-    Jackdaw__Envelope two = request_of("Sing", 2);
+    Jackdaw__Envelope two = probe_request("Sing", 2);
     add_envelope(&frame, &two);
-    Jackdaw__Envelope three = request_of("Echo", 3);
+    Jackdaw__Envelope three = probe_request("Echo", 3);
     three.protocol = 0;
     add_envelope(&frame, &three);
-    Jackdaw__Envelope four = request_of("Echo", 4);
+    Jackdaw__Envelope four = probe_request("Echo", 4);
     add_envelope(&frame, &four);
     send_frame(&peer, &frame);
-    Jackdaw__Frame *replies = receive_frame(&peer);
+    Jackdaw__Frame *replies = probe_receive_frame(&peer);
     static const uint32_t expected[] = {STATUS_OK, STATUS_UNIMPLEMENTED, STATUS_FAILED_PRECONDITION,
                                         STATUS_OK};
     assert_int_equal(replies->n_envelopes, 4);
@@ -309,7 +281,7 @@ INPUT_TEST(test_frame__of_good_and_bad)
 
 INPUT_TEST(test_frame__empty)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     assert_true(sp_send(&peer, SP_REQUEST_ID, "", 0));
     expect_echo(&peer, 1);
     sp_close(&peer);
@@ -318,10 +290,10 @@ INPUT_TEST(test_frame__empty)
 /* Replies go to the request id of their own frame. */
 INPUT_TEST(test_frame__ids_are_kept_apart)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     probe_pause(f->probe);
     for (uint32_t i = 0; i < 20; i++) {
-        Jackdaw__Envelope request = request_of("Echo", 100 + i);
+        Jackdaw__Envelope request = probe_request("Echo", 100 + i);
         struct bytes frame = frame_of(&request);
         assert_true(sp_send(&peer, 0x80000000u | i, frame.at, frame.size));
         free(frame.at);
@@ -343,10 +315,10 @@ INPUT_TEST(test_frame__ids_are_kept_apart)
 /* A request that came through relays carries their ids; the reply goes the same way back. */
 INPUT_TEST(test_frame__hops_come_back)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
     add(&frame, "\x00\x00\x00\x07\x80\x00\x00\x09", 8); /* a second hop and the request's id */
-    Jackdaw__Envelope request = request_of("Echo", 1);
+    Jackdaw__Envelope request = probe_request("Echo", 1);
     add_envelope(&frame, &request);
     assert_true(sp_send(&peer, 5, frame.at, frame.size));
     free(frame.at);
@@ -360,10 +332,7 @@ INPUT_TEST(test_frame__hops_come_back)
 
 INPUT_TEST(test_garbage__every_kind)
 {
-    static const struct {
-        const char *bytes;
-        size_t size;
-    } cases[] = {
+    static const struct bytes_row cases[] = {
         {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12}, /* a key without end */
         {"\x0a\x05"
          "abc",
@@ -378,7 +347,7 @@ INPUT_TEST(test_garbage__every_kind)
         {"GET / HTTP/1.1\r\n\r\n", 18},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sp_peer peer = open_peer(f);
+        struct sp_peer peer = probe_open_peer(f->probe);
         assert_true(sp_send(&peer, SP_REQUEST_ID, cases[i].bytes, cases[i].size));
         expect_kicked(f, &peer);
         assert_int_equal(probe_stats(f->probe).peers_kicked, i + 1);
@@ -391,14 +360,14 @@ INPUT_TEST(test_garbage__at_random)
     uint32_t seed = 12345;
     struct bytes good = {.at = NULL};
     for (uint64_t i = 0; i < 5; i++) {
-        Jackdaw__Envelope request = request_of("Echo", i);
+        Jackdaw__Envelope request = probe_request("Echo", i);
         request.payload.data = (uint8_t *)"\x0a\x03"
                                           "abc";
         request.payload.len = 5;
         add_envelope(&good, &request);
     }
     for (int round = 0; round < 400; round++) {
-        struct sp_peer peer = open_peer(f);
+        struct sp_peer peer = probe_open_peer(f->probe);
         uint8_t *bad = malloc(good.size);
         memcpy(bad, good.at, good.size);
         for (int i = 0; i < (round % 2 == 0 ? 3 : 200); i++) {
@@ -417,10 +386,7 @@ INPUT_TEST(test_garbage__at_random)
 
 INPUT_TEST(test_framing__broken)
 {
-    static const struct {
-        const char *bytes;
-        size_t size;
-    } cases[] = {
+    static const struct bytes_row cases[] = {
         {"\x00\x00\x00\x00\x00\x00\x00\x00", 8},                  /* a message without id */
         {"\x00\x00\x00\x00\x00\x00\x00\x03\x80\x00\x00", 11},     /* half an id */
         {"\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x01", 12}, /* an id without its last hop */
@@ -428,7 +394,7 @@ INPUT_TEST(test_framing__broken)
         {"\x00\x00\x00\x01\x00\x00\x00\x00", 8},                  /* 4 GiB */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sp_peer peer = open_peer(f);
+        struct sp_peer peer = probe_open_peer(f->probe);
         assert_true(sp_send_bytes(&peer, cases[i].bytes, cases[i].size));
         expect_kicked(f, &peer);
     }
@@ -444,8 +410,7 @@ INPUT_TEST(test_handshake__of_something_else)
         "\xff\xff\xff\xff\xff\xff\xff\xff",
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(f->probe), 0));
+        struct sp_peer peer = probe_connect_peer(f->probe, 0);
         assert_true(sp_send_bytes(&peer, cases[i], SP_HANDSHAKE_BYTES));
         expect_kicked(f, &peer);
     }
@@ -455,14 +420,14 @@ INPUT_TEST(test_handshake__of_something_else)
 INPUT_TEST(test_frame__at_and_over_its_bound)
 {
     for (size_t over = 0; over < 2; over++) {
-        Jackdaw__Envelope request = request_of("Echo", 1);
+        Jackdaw__Envelope request = probe_request("Echo", 1);
         struct bytes frame = frame_of(&request);
         size_t left = RPC_FRAME_BYTES_DEFAULT + over - frame.size;
         uint8_t *filling = calloc(1, left);
         add_field(&frame, 15, filling, left - 1 - 3); /* its key takes 1 byte, its length 3 */
         free(filling);
         assert_int_equal(frame.size, RPC_FRAME_BYTES_DEFAULT + over);
-        struct sp_peer peer = open_peer(f);
+        struct sp_peer peer = probe_open_peer(f->probe);
         send_frame(&peer, &frame);
         if (over == 0) {
             expect_reply(&peer, 1, STATUS_OK, NULL);
@@ -476,7 +441,7 @@ INPUT_TEST(test_frame__at_and_over_its_bound)
 
 PROBE_TEST_ON(test_frame__of_another_bound, begin_small_frames)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     uint8_t filling[2000] = {0};
     struct bytes frame = {.at = NULL};
     add_field(&frame, 15, filling, 2000 - 3);
@@ -494,15 +459,15 @@ INPUT_TEST(test_frame__envelopes_at_and_over_their_bound)
     for (unsigned over = 0; over < 2; over++) {
         struct bytes frame = {.at = NULL};
         for (unsigned i = 0; i < RPC_ENVELOPES_MAX + over; i++) {
-            Jackdaw__Envelope request = request_of("Echo", i);
+            Jackdaw__Envelope request = probe_request("Echo", i);
             add_envelope(&frame, &request);
         }
-        struct sp_peer peer = open_peer(f);
+        struct sp_peer peer = probe_open_peer(f->probe);
         send_frame(&peer, &frame);
         if (over == 0) {
             uint64_t replies = 0;
             while (replies < RPC_ENVELOPES_MAX) {
-                Jackdaw__Frame *got = receive_frame(&peer);
+                Jackdaw__Frame *got = probe_receive_frame(&peer);
                 for (size_t i = 0; i < got->n_envelopes; i++)
                     assert_int_equal(got->envelopes[i]->call, replies++);
                 free_frame(got);
@@ -517,7 +482,7 @@ INPUT_TEST(test_frame__envelopes_at_and_over_their_bound)
 /* The smallest envelopes there are: control messages. All of a full frame are taken. */
 INPUT_TEST(test_frame__full_of_control)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
     for (unsigned i = 0; i < RPC_ENVELOPES_MAX; i++) {
         Jackdaw__Envelope control = JACKDAW__ENVELOPE__INIT;
@@ -544,9 +509,9 @@ static void expect_cheap(struct probe_fixture *f, const struct bytes *frame)
     size_t memory_before = resident_bytes();
     size_t cpu_before = cpu_ms();
     for (int i = 0; i < 20; i++) {
-        struct sp_peer peer = open_peer(f);
+        struct sp_peer peer = probe_open_peer(f->probe);
         assert_true(sp_send(&peer, SP_REQUEST_ID, frame->at, frame->size));
-        Jackdaw__Envelope request = request_of("Echo", 1);
+        Jackdaw__Envelope request = probe_request("Echo", 1);
         struct bytes end = frame_of(&request);
         (void)sp_send(&peer, SP_REQUEST_ID, end.at, end.size);
         free(end.at);
@@ -617,7 +582,7 @@ static void expect_cheap_payload(struct probe_fixture *f, const char *unit, size
     struct bytes payload = {.at = NULL};
     while (payload.size + unit_size <= 65536)
         add(&payload, unit, unit_size);
-    Jackdaw__Envelope request = request_of("Swallow", 1);
+    Jackdaw__Envelope request = probe_request("Swallow", 1);
     request.payload.data = payload.at;
     request.payload.len = payload.size;
     struct bytes frame = {.at = NULL};
@@ -652,10 +617,7 @@ INPUT_TEST(test_bomb__unknown_fields_of_a_request)
 /* A request of its full size and an honest shape is not taken for a bomb. */
 INPUT_TEST(test_bomb__honest_requests_are_no_bombs)
 {
-    static const struct {
-        const char *unit;
-        size_t size;
-    } cases[] = {
+    static const struct bytes_row cases[] = {
         {"\x0a\x08\x08\x05\x10\x05\x1a\x02"
          "ab",
          10}, /* pieces with three fields */
@@ -667,13 +629,13 @@ INPUT_TEST(test_bomb__honest_requests_are_no_bombs)
         struct bytes payload = {.at = NULL};
         uint64_t pieces = 0;
         for (; payload.size + cases[i].size <= 65536; pieces++)
-            add(&payload, cases[i].unit, cases[i].size);
-        struct sp_peer peer = open_peer(f);
-        Jackdaw__Envelope request = request_of("Swallow", 1);
+            add(&payload, cases[i].bytes, cases[i].size);
+        struct sp_peer peer = probe_open_peer(f->probe);
+        Jackdaw__Envelope request = probe_request("Swallow", 1);
         request.payload.data = payload.at;
         request.payload.len = payload.size;
         send_envelope(&peer, &request);
-        Jackdaw__Frame *frame = receive_frame(&peer);
+        Jackdaw__Frame *frame = probe_receive_frame(&peer);
         assert_int_equal(frame->envelopes[0]->status, STATUS_OK);
         Probe__Text *text = probe__text__unpack(NULL, frame->envelopes[0]->payload.len,
                                                 frame->envelopes[0]->payload.data);
@@ -688,11 +650,11 @@ INPUT_TEST(test_bomb__honest_requests_are_no_bombs)
 /* A frame that arrives byte by byte from one, while the others are served. */
 INPUT_TEST(test_half_frames__do_not_hold_up_others)
 {
-    Jackdaw__Envelope request = request_of("Echo", 1);
+    Jackdaw__Envelope request = probe_request("Echo", 1);
     struct bytes frame = frame_of(&request);
     uint8_t prefix[SP_PREFIX_BYTES];
     sp_prefix(prefix, SP_REQUEST_ID, frame.size);
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     for (size_t i = 0; i < sizeof prefix; i++) {
         assert_true(sp_send_bytes(&peer, &prefix[i], 1));
         expect_service(f);
@@ -716,13 +678,12 @@ INPUT_TEST(test_half_frames__do_not_hold_up_others)
 PROBE_TEST_ON(test_peers__one_too_many_is_turned_away, begin_few_peers)
 {
     for (int round = 0; round < 20; round++) {
-        struct sp_peer two = open_peer(f);
-        struct sp_peer three = open_peer(f);
+        struct sp_peer two = probe_open_peer(f->probe);
+        struct sp_peer three = probe_open_peer(f->probe);
         expect_echo(&two, 1);
         expect_echo(&three, 1);
         for (int i = 0; i < 5; i++) {
-            struct sp_peer four;
-            assert_true(sp_connect(&four, probe_address(f->probe), 0));
+            struct sp_peer four = probe_connect_peer(f->probe, 0);
             (void)sp_handshake(&four, SP_REQ);
             assert_true(sp_wait_closed(&four, PATIENCE_MS));
             sp_close(&four);
@@ -744,8 +705,8 @@ static void tick(struct probe *probe, void *monotonic_ms)
 PROBE_TEST_ON(test_peers__silent_ones_are_disconnected, begin_impatient)
 {
     uint64_t connected_ms = clock_monotonic_ms();
-    struct sp_peer silent = open_peer(f);
-    struct sp_peer talking = open_peer(f);
+    struct sp_peer silent = probe_open_peer(f->probe);
+    struct sp_peer talking = probe_open_peer(f->probe);
     WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 3);
     uint64_t idle_ms = clock_monotonic_ms() + IDLE_MS + 1; /* for the silent one alone */
     WAIT_UNTIL(NULL, clock_monotonic_ms() + IDLE_MS > idle_ms);
@@ -767,8 +728,7 @@ PROBE_TEST_ON(test_peers__silent_ones_are_disconnected, begin_impatient)
 PROBE_TEST_ON(test_peers__new_ones_are_not_idle, begin_impatient)
 {
     for (int i = 0; i < 50; i++) {
-        struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(f->probe), 0));
+        struct sp_peer peer = probe_connect_peer(f->probe, 0);
         probe_pause(f->probe);
         uint64_t clock_ms = clock_monotonic_ms();
         assert_true(sp_handshake(&peer, SP_REQ));
@@ -784,14 +744,14 @@ PROBE_TEST_ON(test_peers__new_ones_are_not_idle, begin_impatient)
 
 PROBE_TEST_ON(test_calls__too_many_open_on_one_connection, begin_few_calls)
 {
-    struct sp_peer peer = open_peer(f);
+    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
     for (uint64_t i = 1; i <= 13; i++) {
-        Jackdaw__Envelope request = request_of("Hold", i);
+        Jackdaw__Envelope request = probe_request("Hold", i);
         add_envelope(&frame, &request);
     }
     send_frame(&peer, &frame);
-    Jackdaw__Frame *replies = receive_frame(&peer);
+    Jackdaw__Frame *replies = probe_receive_frame(&peer);
     assert_int_equal(replies->n_envelopes, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(replies->envelopes[i]->call, 11 + i);
@@ -802,7 +762,7 @@ PROBE_TEST_ON(test_calls__too_many_open_on_one_connection, begin_few_calls)
     assert_int_equal(f->counters->held, 10);
     probe_release(f->probe, 1, STATUS_OK);
     expect_reply(&peer, 1, STATUS_OK, NULL);
-    Jackdaw__Envelope again = request_of("Hold", 14);
+    Jackdaw__Envelope again = probe_request("Hold", 14);
     send_envelope(&peer, &again);
     WAIT_UNTIL(&f->client, f->counters->held == 10);
     assert_int_equal(probe_stats(f->probe).calls_rejected, 3);
@@ -814,15 +774,14 @@ PROBE_TEST_ON(test_calls__too_many_open_on_one_connection, begin_few_calls)
  * server keeps no more than the transport's queue for it. */
 INPUT_TEST(test_deaf_peer__others_are_served)
 {
-    struct sp_peer deaf;
-    assert_true(sp_connect(&deaf, probe_address(f->probe), 2048));
+    struct sp_peer deaf = probe_connect_peer(f->probe, 2048);
     assert_true(sp_handshake(&deaf, SP_REQ));
     struct bytes frame = {.at = NULL};
     Probe__Text text = PROBE__TEXT__INIT;
     text.reply_bytes = 2000;
     uint8_t packed[32];
     for (uint64_t i = 1; i <= 100; i++) {
-        Jackdaw__Envelope request = request_of("Echo", i);
+        Jackdaw__Envelope request = probe_request("Echo", i);
         request.payload.data = packed;
         request.payload.len = probe__text__pack(&text, packed);
         add_envelope(&frame, &request);
@@ -855,13 +814,12 @@ INPUT_TEST(test_deaf_peer__others_are_served)
 /* A stream to one that does not read stops with its credits. */
 INPUT_TEST(test_deaf_peer__stream_stops)
 {
-    struct sp_peer deaf;
-    assert_true(sp_connect(&deaf, probe_address(f->probe), 2048));
+    struct sp_peer deaf = probe_connect_peer(f->probe, 2048);
     assert_true(sp_handshake(&deaf, SP_REQ));
     Probe__FlowRequest flow = PROBE__FLOW_REQUEST__INIT;
     flow.page_bytes = 60000;
     uint8_t packed[32];
-    Jackdaw__Envelope request = request_of("Flow", 1);
+    Jackdaw__Envelope request = probe_request("Flow", 1);
     request.credits = 1000;
     request.payload.data = packed;
     request.payload.len = probe__flow_request__pack(&flow, packed);
@@ -872,7 +830,7 @@ INPUT_TEST(test_deaf_peer__stream_stops)
     /* It was only slow: every page is there. */
     uint64_t pages = 0;
     while (pages < RPC_CREDITS_MAX) {
-        Jackdaw__Frame *frame = receive_frame(&deaf);
+        Jackdaw__Frame *frame = probe_receive_frame(&deaf);
         for (size_t i = 0; i < frame->n_envelopes; i++) {
             assert_true(frame->envelopes[i]->more);
             pages++;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests that nobody waits for: carried out, in order, and never answered. */
-#include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
-#include "spec.pb-c.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,30 +117,17 @@ static ProtobufCBinaryData packed(const ProtobufCMessage *message)
     return out;
 }
 
-static void send_frame(struct sp_peer *peer, Jackdaw__Envelope *envelopes, size_t count)
+static void send_frame(struct sp_peer *peer, const Jackdaw__Envelope *envelopes, size_t count)
 {
-    Jackdaw__Envelope *pointers[16];
-    assert_true(count <= 16);
-    for (size_t i = 0; i < count; i++)
-        pointers[i] = &envelopes[i];
-    Jackdaw__Frame frame = JACKDAW__FRAME__INIT;
-    frame.envelopes = pointers;
-    frame.n_envelopes = count;
-    size_t size = jackdaw__frame__get_packed_size(&frame);
-    uint8_t *bytes = malloc(size + 1);
-    (void)jackdaw__frame__pack(&frame, bytes);
-    assert_true(sp_send(peer, SP_REQUEST_ID, bytes, size));
-    free(bytes);
+    ProtobufCBinaryData frame = probe_frame(envelopes, count);
+    assert_true(sp_send(peer, SP_REQUEST_ID, frame.data, frame.len));
+    free(frame.data);
 }
 
 static Jackdaw__Envelope note_to(const char *method)
 {
-    Jackdaw__Envelope note = JACKDAW__ENVELOPE__INIT;
+    Jackdaw__Envelope note = probe_request(method, 7); /* the number is of no account */
     note.kind = JACKDAW__ENVELOPE__KIND__NOTE;
-    note.protocol = RPC_PROTOCOL;
-    note.service = (char *)"probe.Probe";
-    note.method = (char *)method;
-    note.call = 7; /* of no account */
     note.credits = 10;
     return note;
 }
@@ -150,22 +135,16 @@ static Jackdaw__Envelope note_to(const char *method)
 /* It is alone in the next frame that comes. */
 static void expect_answer_to(struct sp_peer *peer, uint64_t call)
 {
-    struct sp_message message;
-    assert_int_equal(sp_receive(peer, SP_PATIENCE_MS, &message), SP_MESSAGE);
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
-    assert_non_null(frame);
+    Jackdaw__Frame *frame = probe_receive_frame(peer);
     assert_int_equal(frame->n_envelopes, 1);
     assert_true(frame->envelopes[0]->call == call);
     jackdaw__frame__free_unpacked(frame, NULL);
-    free(message.body);
 }
 
 /* Calls, and expects that nothing but the one answer to that comes. */
 static void expect_one_answer(struct sp_peer *peer, uint64_t call)
 {
-    Jackdaw__Envelope request = note_to("Echo");
-    request.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
-    request.call = call;
+    Jackdaw__Envelope request = probe_request("Echo", call);
     send_frame(peer, &request, 1);
     expect_answer_to(peer, call);
 }
@@ -175,10 +154,9 @@ PROBE_TEST_ON(test_note__to_a_full_server, begin_few_calls)
 {
     size_t echoed = f->counters->echoed;
     Jackdaw__Envelope notes[10];
-    struct sp_peer peer;
     for (size_t i = 0; i < 10; i++)
         notes[i] = note_to("Echo");
-    assert_true(sp_open(&peer, probe_address(f->probe)));
+    struct sp_peer peer = probe_open_peer(f->probe);
     probe_pause(f->probe);
     for (size_t i = 0; i < 50; i++)
         send_frame(&peer, notes, 10);
@@ -213,8 +191,7 @@ NOTE_TEST(test_note__is_never_answered)
     notes[6].protocol = 2u << 16;
     notes[7].payload = (ProtobufCBinaryData){sizeof broken, broken};
     notes[8].payload = (ProtobufCBinaryData){sizeof large, large};
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(f->probe)));
+    struct sp_peer peer = probe_open_peer(f->probe);
     send_frame(&peer, notes, sizeof notes / sizeof notes[0]);
     expect_one_answer(&peer, 1);
     WAIT_UNTIL(&f->client, f->counters->worked == 2);
@@ -238,8 +215,7 @@ NOTE_TEST(test_note__is_not_controlled)
     envelopes[1].credits = 5;
     envelopes[2].kind = JACKDAW__ENVELOPE__KIND__CANCEL;
     envelopes[1].call = envelopes[2].call = envelopes[0].call;
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(f->probe)));
+    struct sp_peer peer = probe_open_peer(f->probe);
     send_frame(&peer, envelopes, 3);
     expect_one_answer(&peer, 1);
     assert_int_equal(f->counters->held, 1);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* More than the owner can take: every call is answered, nothing is dropped, memory stays bounded. */
-#include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
-#include "spec.pb-c.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,38 +73,24 @@ PROBE_TEST_ON(test_full_queue__every_call_is_answered, begin_few_calls)
 /* A full frame of calls is rejected in one frame of answers: nng drops none of them. */
 PROBE_TEST_ON(test_full_queue__frames_of_many_calls, begin_few_calls)
 {
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(f->probe)));
-    Jackdaw__Envelope request = JACKDAW__ENVELOPE__INIT;
-    request.protocol = RPC_PROTOCOL;
-    request.service = (char *)"probe.Probe";
-    request.method = (char *)"Echo";
-    Jackdaw__Envelope *envelopes[RPC_ENVELOPES_MAX];
+    struct sp_peer peer = probe_open_peer(f->probe);
+    Jackdaw__Envelope requests[RPC_ENVELOPES_MAX];
     for (size_t i = 0; i < RPC_ENVELOPES_MAX; i++)
-        envelopes[i] = &request;
-    Jackdaw__Frame frame = JACKDAW__FRAME__INIT;
-    frame.envelopes = envelopes;
-    frame.n_envelopes = RPC_ENVELOPES_MAX;
-    size_t size = jackdaw__frame__get_packed_size(&frame);
-    uint8_t *packed = malloc(size);
-    (void)jackdaw__frame__pack(&frame, packed);
+        requests[i] = probe_request("Echo", 0);
+    ProtobufCBinaryData frame = probe_frame(requests, RPC_ENVELOPES_MAX);
     probe_pause(f->probe);
     for (int i = 0; i < 60; i++) /* all of them before reading a single answer */
-        assert_true(sp_send(&peer, SP_REQUEST_ID, packed, size));
-    free(packed);
+        assert_true(sp_send(&peer, SP_REQUEST_ID, frame.data, frame.len));
+    free(frame.data);
     size_t answers = 0;
     while (answers < (size_t)60 * RPC_ENVELOPES_MAX) {
-        struct sp_message message;
-        assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
-        Jackdaw__Frame *reply = jackdaw__frame__unpack(NULL, message.size, message.body);
-        assert_non_null(reply);
+        Jackdaw__Frame *reply = probe_receive_frame(&peer);
         for (size_t i = 0; i < reply->n_envelopes; i++) {
             assert_int_equal(reply->envelopes[i]->status, STATUS_RESOURCE_EXHAUSTED);
             assert_true(reply->envelopes[i]->retry_ms > 0);
         }
         answers += reply->n_envelopes;
         jackdaw__frame__free_unpacked(reply, NULL);
-        free(message.body);
     }
     probe_resume(f->probe);
     client_expect_service(&f->client);
@@ -132,8 +116,7 @@ PROBE_TEST_ON(test_full_queue__of_bytes, begin_few_bytes)
 
 static void send_endlessly(struct probe_fixture *f, const uint8_t *body, size_t size)
 {
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(f->probe)));
+    struct sp_peer peer = probe_open_peer(f->probe);
     uint8_t prefix[SP_PREFIX_BYTES];
     sp_prefix(prefix, SP_REQUEST_ID, size);
     uint8_t burst[SP_PREFIX_BYTES * 2000];

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Why there is no connection, and how an owner gets a new one. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/dial_failures.h"
@@ -156,7 +155,6 @@ TEST_F(test_refused__closed_at_any_time)
     silent_close(&silent);
 }
 
-/* A server that turns every connection away. */
 TEST_F(test_refused__not_by_a_server_that_turns_away)
 {
     f->probe = probe_start(NULL);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Streams and their credits, giving up a call, deadlines. */
-#include "base/clock.h"
 #include "probe.h"
 #include "rpc/protocol.h"
 
@@ -314,7 +313,6 @@ PROBE_TEST(test_cancel__before_it_was_sent)
     assert_int_equal(f->counters->held, 0);
 }
 
-/* The server's side gives up: it ends a stream with a status of its own. */
 PROBE_TEST(test_stream__ended_by_the_server)
 {
     struct outcome *outcome = flow(f, 0, 10, 3);
@@ -326,7 +324,6 @@ PROBE_TEST(test_stream__ended_by_the_server)
     assert_false(outcome->result.more);
 }
 
-/* A handler that is told of one cancelled call may end all the others. */
 PROBE_TEST(test_cancel_all__handler_ends_the_others)
 {
     probe_on_cancel(f->probe, PROBE_END_ALL);
@@ -561,7 +558,6 @@ PROBE_TEST(test_deadline__many_calls_take_no_time)
     probe_resume(f->probe);
 }
 
-/* Held calls of several deadlines; the handler of one ends them all. */
 PROBE_TEST(test_deadline__handler_ends_the_others)
 {
     probe_on_cancel(f->probe, PROBE_END_ALL);

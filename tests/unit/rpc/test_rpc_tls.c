@@ -2,7 +2,6 @@
 /* What both sides say of a TLS connection that fails, what is checked before a server listens, and
  * certificates that are exchanged while it runs. */
 #include "base/log.h"
-#include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/handshake.h"
 
@@ -123,8 +122,7 @@ TEST_WITH(test_other_program__at_the_server, capture, release)
     static const char *const addresses[] = {"127.0.0.1:0", "tls+tcp://127.0.0.1:0"};
     for (size_t i = 0; i < 2; i++) {
         struct probe *probe = start(addresses[i], CERTIFICATE, KEY);
-        struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(probe), 0));
+        struct sp_peer peer = probe_connect_peer(probe, 0);
         assert_true(sp_send_bytes(&peer, "GET / HTTP/1.1\r\n", 16));
         WAIT_UNTIL(NULL, count_said("it does not speak Jackdaw's protocol") == i + 1);
         sp_close(&peer);
@@ -161,8 +159,7 @@ TEST_WITH(test_tls12__refused, capture, release)
     uint8_t hello[5 + 4 + 2 + 32 + 1 + 4 + 2 + 2] = {0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3};
     static const uint8_t end[] = {0, 0, 2, 0xC0, 0x2B, 1, 0, 0, 0};
     memcpy(hello + sizeof hello - sizeof end, end, sizeof end);
-    struct sp_peer peer;
-    assert_true(sp_connect(&peer, probe_address(probe), 0));
+    struct sp_peer peer = probe_connect_peer(probe, 0);
     assert_true(sp_send_bytes(&peer, hello, sizeof hello));
     WAIT_UNTIL(NULL, has_said("does not offer TLS 1.3"));
     assert_true(sp_wait_closed(&peer, SP_PATIENCE_MS));
@@ -343,8 +340,7 @@ TEST_WITH(test_reread__server_without_tls, capture, release)
 TEST_WITH(test_other_program__not_in_the_middle, capture, release)
 {
     struct probe *probe = probe_start(NULL);
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(probe)));
+    struct sp_peer peer = probe_open_peer(probe);
     assert_true(sp_send(&peer, 0x80000001u, "abcd", 4)); /* eight bytes with the id */
     assert_true(sp_wait_closed(&peer, PATIENCE_MS));
     sp_close(&peer);
