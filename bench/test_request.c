@@ -10,6 +10,15 @@
 
 static const uint8_t token[REQUEST_TOKEN_BYTES] = {1, 2, 3, 0, 255};
 
+/* The caller frees it with jackdaw__frame__free_unpacked. */
+static Jackdaw__Frame *unpack(const uint8_t *bytes, size_t size, size_t count)
+{
+    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, size, bytes);
+    assert_non_null(frame);
+    assert_int_equal(frame->n_envelopes, count);
+    return frame;
+}
+
 static void assert_send(const Jackdaw__Envelope *envelope, uint64_t call, uint64_t request)
 {
     assert_int_equal(envelope->kind, JACKDAW__ENVELOPE__KIND__REQUEST);
@@ -44,9 +53,7 @@ TEST(test_send_template_write__makes_frames_of_any_number)
         assert_true(written <= send_template_size_max(&template));
         size += written;
     }
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, size, bytes);
-    assert_non_null(frame);
-    assert_int_equal(frame->n_envelopes, count);
+    Jackdaw__Frame *frame = unpack(bytes, size, count);
     for (size_t i = 0; i < count; i++)
         assert_send(frame->envelopes[i], sequence_set[i], sequence_set[count - 1 - i]);
     jackdaw__frame__free_unpacked(frame, NULL);
@@ -63,9 +70,7 @@ TEST(test_send_template_write__text_of_many_bytes)
     uint8_t *bytes = malloc(send_template_size_max(&template));
     assert_non_null(bytes);
     size_t size = send_template_write(&template, 5, 6, bytes);
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, size, bytes);
-    assert_non_null(frame);
-    assert_int_equal(frame->n_envelopes, 1);
+    Jackdaw__Frame *frame = unpack(bytes, size, 1);
     assert_true(frame->envelopes[0]->payload.len > sizeof text);
     jackdaw__frame__free_unpacked(frame, NULL);
     free(bytes);
@@ -84,9 +89,7 @@ TEST(test_request_pack__writes_only_what_fits)
     assert_int_equal(bytes[0], 0xee);
     assert_int_equal(request_pack(&request, bytes, size), size);
     assert_int_equal(bytes[size], 0xee);
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, size, bytes);
-    assert_non_null(frame);
-    assert_int_equal(frame->n_envelopes, 1);
+    Jackdaw__Frame *frame = unpack(bytes, size, 1);
     assert_string_equal(frame->envelopes[0]->method, "Info");
     assert_int_equal(frame->envelopes[0]->credits, 48);
     assert_int_equal(frame->envelopes[0]->token.len, 0);
@@ -98,8 +101,7 @@ TEST(test_request_pack_credit__largest_values)
     uint8_t bytes[REQUEST_CREDIT_BYTES_MAX];
     size_t size = request_pack_credit(UINT64_MAX, UINT32_MAX, bytes);
     assert_true(size <= sizeof bytes);
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, size, bytes);
-    assert_non_null(frame);
+    Jackdaw__Frame *frame = unpack(bytes, size, 1);
     assert_int_equal(frame->envelopes[0]->kind, JACKDAW__ENVELOPE__KIND__CREDIT);
     assert_true(frame->envelopes[0]->call == UINT64_MAX);
     assert_true(frame->envelopes[0]->credits == UINT32_MAX);

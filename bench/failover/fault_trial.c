@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "program.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -275,6 +276,7 @@ bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned nu
     hold(scene, fault, struck_ms);
     for (size_t i = 0; i < WRITERS; i++)
         result->gap_ms[i] = (double)writer_gap_us(&scene->writers[i]) / 1e3;
+    result->longest_gap_ms = fmax(result->gap_ms[WRITER_PIPELINED], result->gap_ms[WRITER_SINGLE]);
     heal(scene, fault, result);
     check(scene, result);
     return scene->problem.text[0] == '\0';

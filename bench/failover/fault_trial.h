@@ -55,6 +55,7 @@ void fault_strike(const struct fault *fault, struct scene *scene);
 
 struct fault_trial_result {
     double gap_ms[WRITERS];
+    double longest_gap_ms;
     double return_ms;  /* the longest of both, from mending until healed */
     double healed_ms;  /* from mending */
     uint64_t messages; /* of both; every one acknowledged, and found */

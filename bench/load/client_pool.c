@@ -78,20 +78,6 @@ static bool join(struct client *client)
     return send_payload(client, NULL, "JoinRoom", &request.base, true);
 }
 
-static void send_stage(struct pool *pool, struct client *client)
-{
-    bool sent = true;
-    client->retry_at_ns = 0;
-    if (client->stage == CLIENT_REGISTERING)
-        sent = register_account(client);
-    else if (client->stage == CLIENT_LOGGING_IN)
-        sent = log_in(client);
-    else if (client->stage == CLIENT_JOINING)
-        sent = join(client);
-    if (!sent)
-        client_pool_fail(pool, "out of memory");
-}
-
 bool client_pool_receive(struct client *client, uint32_t credits)
 {
     Jackdaw__Position after = JACKDAW__POSITION__INIT;
@@ -130,21 +116,29 @@ static bool take_join(struct client *client, struct parse_bytes payload)
     return true;
 }
 
-static const char *stage_name(enum client_stage stage)
+static const struct {
+    const char *name;
+    bool (*send)(struct client *client);
+    bool (*take)(struct client *client,
+                 struct parse_bytes payload); /* NULL: nothing of the reply */
+} stages[] = {
+    [CLIENT_CONNECTING] = {"connect", NULL, NULL},
+    [CLIENT_REGISTERING] = {"RegisterAccount", register_account, NULL},
+    [CLIENT_LOGGING_IN] = {"Login", log_in, take_login},
+    [CLIENT_JOINING] = {"JoinRoom", join, take_join},
+};
+
+static void send_stage(struct pool *pool, struct client *client)
 {
-    static const char *const names[] = {"connect", "RegisterAccount", "Login", "JoinRoom", "ready"};
-    return names[stage];
+    client->retry_at_ns = 0;
+    if (!stages[client->stage].send(client))
+        client_pool_fail(pool, "out of memory");
 }
 
 static void finish_stage(struct pool *pool, struct client *client, struct parse_bytes payload)
 {
-    bool taken = true;
-    if (client->stage == CLIENT_LOGGING_IN)
-        taken = take_login(client, payload);
-    else if (client->stage == CLIENT_JOINING)
-        taken = take_join(client, payload);
-    if (!taken) {
-        client_pool_fail(pool, "%s: the reply is none", stage_name(client->stage));
+    if (stages[client->stage].take != NULL && !stages[client->stage].take(client, payload)) {
+        client_pool_fail(pool, "%s: the reply is none", stages[client->stage].name);
         return;
     }
     client->stage++;
@@ -171,7 +165,7 @@ static void on_envelope(struct pool *pool, struct client *client,
     else if (envelope->retry_ms != 0)
         client->retry_at_ns = pool->loop.now_ns + (uint64_t)envelope->retry_ms * 1000000u;
     else
-        client_pool_fail(pool, "%s was refused: %s (%.*s)", stage_name(client->stage),
+        client_pool_fail(pool, "%s was refused: %s (%.*s)", stages[client->stage].name,
                          status_name((enum status)envelope->status), (int)envelope->message.size,
                          (const char *)envelope->message.at);
 }

@@ -110,13 +110,19 @@ static void format_number(char *text, size_t size, double value)
 static const struct {
     const char *title;
     int width;
+    const char *key; /* in JSON */
 } layout[COLUMN_COUNT] = {
-    [COLUMN_VALUE] = {"value", 11},     [COLUMN_P50_US] = {"p50 us", 8},
-    [COLUMN_P99_US] = {"p99 us", 8},    [COLUMN_MAX_US] = {"max us", 9},
-    [COLUMN_SERVER_US] = {"srv us", 7}, [COLUMN_SERVER_SYSTEM_US] = {"(sys)", 7},
-    [COLUMN_LOAD_US] = {"load us", 7},  [COLUMN_OTHERS] = {"others%", 7},
-    [COLUMN_RETRIES] = {"retries", 7},  [COLUMN_ERRORS] = {"errors", 6},
-    [COLUMN_TARGET] = {"target", 11},
+    [COLUMN_VALUE] = {"value", 11, "value"},
+    [COLUMN_P50_US] = {"p50 us", 8, "p50_us"},
+    [COLUMN_P99_US] = {"p99 us", 8, "p99_us"},
+    [COLUMN_MAX_US] = {"max us", 9, "max_us"},
+    [COLUMN_SERVER_US] = {"srv us", 7, "server_us"},
+    [COLUMN_SERVER_SYSTEM_US] = {"(sys)", 7, "server_system_us"},
+    [COLUMN_LOAD_US] = {"load us", 7, "load_us"},
+    [COLUMN_OTHERS] = {"others%", 7, "others_percent"},
+    [COLUMN_RETRIES] = {"retries", 7, "retries"},
+    [COLUMN_ERRORS] = {"errors", 6, "errors"},
+    [COLUMN_TARGET] = {"target", 11, "target"},
 };
 
 static void print_head(FILE *stream, bool targets)
@@ -174,21 +180,13 @@ static void print_json(FILE *stream, const struct report_row *row,
                        const double columns[static COLUMN_COUNT], double least, double most,
                        bool targets)
 {
-    static const char *const keys[COLUMN_COUNT] = {
-        [COLUMN_VALUE] = "value",         [COLUMN_P50_US] = "p50_us",
-        [COLUMN_P99_US] = "p99_us",       [COLUMN_MAX_US] = "max_us",
-        [COLUMN_SERVER_US] = "server_us", [COLUMN_SERVER_SYSTEM_US] = "server_system_us",
-        [COLUMN_LOAD_US] = "load_us",     [COLUMN_OTHERS] = "others_percent",
-        [COLUMN_RETRIES] = "retries",     [COLUMN_ERRORS] = "errors",
-        [COLUMN_TARGET] = "target",
-    };
     (void)fprintf(stream,
                   "{\"figure\":\"%s\",\"unit\":\"%s\",\"rounds\":%zu,\"least\":%.3f,"
                   "\"most\":%.3f",
                   row->name, row->unit, row->rounds, least, most);
     for (int i = 0; i < COLUMN_COUNT; i++)
         if (!isnan(columns[i]) && (targets || i != COLUMN_TARGET))
-            (void)fprintf(stream, ",\"%s\":%.3f", keys[i], columns[i]);
+            (void)fprintf(stream, ",\"%s\":%.3f", layout[i].key, columns[i]);
     if (targets && !isnan(columns[COLUMN_TARGET]))
         (void)fprintf(stream, ",\"target_is\":\"%s\",\"met\":%s",
                       row->target_kind == TARGET_AT_LEAST ? "at least" : "below",
