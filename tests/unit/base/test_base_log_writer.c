@@ -85,6 +85,15 @@ static const char *run(void (*body)(void), int *status)
     return text;
 }
 
+/* The same, where the child ends with 0. */
+static const char *run_well(void (*body)(void))
+{
+    int status;
+    const char *text = run(body, &status);
+    assert_int_equal(status, 0);
+    return text;
+}
+
 static size_t count(const char *text, const char *word)
 {
     size_t found = 0;
@@ -111,27 +120,23 @@ static void full_pipe_as_stderr(int ends[2])
     CHECK(dup2(ends[1], STDERR_FILENO) >= 0);
 }
 
-static void log_and_exit(void)
+static void log_lines(void)
 {
     start(NULL);
-    for (int i = 0; i < 1000; i++)
-        log_info("m", "line", log_number("i", (uint64_t)i));
+    for (uint64_t i = 0; i < 1000; i++)
+        log_info("m", "line", log_number("i", i));
 }
 
 TEST(test_log_start__exit_flushes)
 {
-    int status;
-    const char *text = run(log_and_exit, &status);
-    assert_int_equal(status, 0);
+    const char *text = run_well(log_lines);
     assert_int_equal(count(text, " m line i="), 1000);
     assert_non_null(strstr(text, "i=999\n"));
 }
 
 static void log_and_assert(void)
 {
-    start(NULL);
-    for (int i = 0; i < 1000; i++)
-        log_info("m", "line", log_number("i", (uint64_t)i));
+    log_lines();
     ASSERT(1 + 1 == 3);
 }
 
@@ -181,9 +186,7 @@ static void end_with_full_pipe(void)
 
 TEST(test_log_flush__is_bounded)
 {
-    int status;
-    (void)run(end_with_full_pipe, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(end_with_full_pipe);
 }
 
 static void drop_and_read(void)
@@ -212,9 +215,7 @@ static void drop_and_read(void)
 
 TEST(test_log__drops_what_does_not_fit_and_counts_it)
 {
-    int status;
-    (void)run(drop_and_read, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(drop_and_read);
 }
 
 /* A full disk is no reason to wait, nor to spin. */
@@ -236,9 +237,7 @@ static void log_to_full_disk(void)
 
 TEST(test_log__refused_lines_are_counted)
 {
-    int status;
-    (void)run(log_to_full_disk, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(log_to_full_disk);
     const char *text = read_file("room.log");
     unsigned long dropped = 0;
     const char *report = strstr(text, "lines_dropped count=");
@@ -274,10 +273,8 @@ static void use_file(void)
 
 TEST(test_log_start__file)
 {
-    int status;
     struct stat about;
-    const char *text = run(use_file, &status);
-    assert_int_equal(status, 0);
+    const char *text = run_well(use_file);
     assert_string_equal(text, ""); /* nothing on standard error */
     assert_int_equal(stat(path_of("file.log"), &about), 0);
     assert_int_equal(about.st_mode & 0777, 0640);
@@ -303,9 +300,7 @@ static void keep_old_file(void)
 
 TEST(test_log_reopen__an_error_keeps_the_old_file)
 {
-    int status;
-    (void)run(keep_old_file, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(keep_old_file);
     const char *text = read_file("old.log.1");
     assert_non_null(strstr(text, "error - - log cannot_reopen file="));
     assert_non_null(strstr(text, "Is a directory"));
@@ -326,9 +321,7 @@ static void refuse_file(void)
 
 TEST(test_log_start__file_that_cannot_be_opened)
 {
-    int status;
-    (void)run(refuse_file, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(refuse_file);
 }
 
 static void fork_while_logging(void)
@@ -346,9 +339,7 @@ static void fork_while_logging(void)
 
 TEST(test_log__child_of_a_fork)
 {
-    int status;
-    const char *text = run(fork_while_logging, &status);
-    assert_int_equal(status, 0);
+    const char *text = run_well(fork_while_logging);
     assert_int_equal(count(text, " m parent "), 100); /* each once */
     assert_int_equal(count(text, " m child "), 1);
 }
@@ -388,9 +379,7 @@ static void wait_for_reader(void)
 
 TEST(test_output_later__waits_for_the_reader)
 {
-    int status;
-    (void)run(wait_for_reader, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(wait_for_reader);
 }
 
 static void close_and_open(void)
@@ -408,9 +397,7 @@ static void close_and_open(void)
 
 TEST(test_output_open_standard)
 {
-    int status;
-    (void)run(close_and_open, &status);
-    assert_int_equal(status, 0);
+    (void)run_well(close_and_open);
 }
 
 int test_teardown(void **state)

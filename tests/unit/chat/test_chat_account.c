@@ -193,11 +193,17 @@ CHAT_TEST(test_login__somebody_elses_token)
     assert_status(chat_fixture_login(f, "bob", "alice"), STATUS_INVALID_ARGUMENT);
 }
 
-CHAT_TEST(test_login__a_third_device_is_refused)
+/* alice is logged in on the devices "one" and "two", as many as there may be. */
+static void log_in_twice(struct chat_fixture *f)
 {
     chat_fixture_register(f, "alice");
     chat_fixture_device(f, "alice", "one");
     chat_fixture_device(f, "alice", "two");
+}
+
+CHAT_TEST(test_login__a_third_device_is_refused)
+{
+    log_in_twice(f);
     f->monotonic_ms += 59999;
     struct answer answer = chat_fixture_login(f, "alice", "three");
     assert_int_equal(answer.status, STATUS_RESOURCE_EXHAUSTED);
@@ -275,9 +281,7 @@ CHAT_TEST(test_login__replaces_the_device_named)
 {
     Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
     chat_fixture_person(f, "bob");
-    chat_fixture_register(f, "alice");
-    chat_fixture_device(f, "alice", "one");
-    chat_fixture_device(f, "alice", "two");
+    log_in_twice(f);
     request.choose = true;
     request.replaces = chat_session_id(chat_fixture_session(f, "bob"));
     struct chat_call call = login(f, "three", &request, CHAT_REFUSE); /* somebody else's */
@@ -293,9 +297,7 @@ CHAT_TEST(test_login__replaces_the_device_named)
 
 CHAT_TEST(test_login__a_silent_device_makes_room)
 {
-    chat_fixture_register(f, "alice");
-    chat_fixture_device(f, "alice", "one");
-    chat_fixture_device(f, "alice", "two");
+    log_in_twice(f);
     f->monotonic_ms += 59999;
     chat_touch(f->chat, chat_fixture_session(f, "two"), f->monotonic_ms, f->time_ms);
     f->monotonic_ms += 1;
@@ -309,9 +311,7 @@ CHAT_TEST(test_login__a_silent_device_makes_room)
 
 CHAT_TEST(test_login__the_longest_silent_goes_first)
 {
-    chat_fixture_register(f, "alice");
-    chat_fixture_device(f, "alice", "one");
-    chat_fixture_device(f, "alice", "two");
+    log_in_twice(f);
     f->monotonic_ms += 10;
     chat_touch(f->chat, chat_fixture_session(f, "one"), f->monotonic_ms, f->time_ms);
     f->monotonic_ms += 100000;

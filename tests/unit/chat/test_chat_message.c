@@ -214,14 +214,14 @@ CHAT_TEST(test_typing__to_a_person)
     assert_whispers(f, alice(f), "");
 }
 
+/* "1:first 2:second", and " ..." if there are more. */
 static const char *history(struct chat_fixture *f, struct chat_session *session, const char *room,
-                           uint64_t before, uint32_t limit, bool *more)
+                           uint64_t before, uint32_t limit)
 {
     static char text[65536];
     struct chat_call call = chat_fixture_call(f, session);
     struct chat_plan *plan;
     text[0] = '\0';
-    *more = false;
     assert_int_equal(chat_plan_history(f->chat, &call, room, before, limit, &plan), OK);
     if (call.status != STATUS_OK)
         return status_name(call.status);
@@ -236,16 +236,14 @@ static const char *history(struct chat_fixture *f, struct chat_session *session,
         assert_int_equal(event.epoch, store_epoch_at(f->store, event.seq));
         text_append(text, sizeof text, "%s%d:%s", i > 0 ? " " : "", (int)event.number, event.text);
     }
-    *more = page.more;
+    text_append(text, sizeof text, "%s", page.more ? " ..." : "");
     return text;
 }
 
 CHAT_TEST(test_history__pages_back_to_the_first)
 {
-    bool more;
     chat_fixture_join(f, alice(f), "general", 0);
-    assert_string_equal(history(f, alice(f), "general", 0, 5, &more), "");
-    assert_false(more);
+    assert_string_equal(history(f, alice(f), "general", 0, 5), "");
     for (int i = 1; i <= 12; i++) {
         char text[8];
         snprintf(text, sizeof text, "m%d", i);
@@ -255,57 +253,57 @@ CHAT_TEST(test_history__pages_back_to_the_first)
         chat_fixture_topic(f, alice(f), "general", text);
     }
     chat_fixture_join(f, bob(f), "general", 0);
-    assert_string_equal(history(f, bob(f), "general", 0, 0, &more),
-                        "3:m3 4:m4 5:m5 6:m6 7:m7 8:m8 9:m9 10:m10 11:m11 12:m12");
-    assert_true(more);
-    assert_string_equal(history(f, bob(f), "general", 3, 0, &more), "1:m1 2:m2");
-    assert_false(more);
-    assert_string_equal(history(f, bob(f), "general", 12, 1, &more), "11:m11");
-    assert_true(more);
-    assert_string_equal(history(f, bob(f), "general", 1, 10, &more), "");
-    assert_false(more);
-    assert_string_equal(history(f, bob(f), "general", UINT64_MAX, 1, &more), "12:m12");
+    assert_string_equal(history(f, bob(f), "general", 0, 0),
+                        "3:m3 4:m4 5:m5 6:m6 7:m7 8:m8 9:m9 10:m10 11:m11 12:m12 ...");
+    assert_string_equal(history(f, bob(f), "general", 3, 0), "1:m1 2:m2");
+    assert_string_equal(history(f, bob(f), "general", 12, 1), "11:m11 ...");
+    assert_string_equal(history(f, bob(f), "general", 1, 10), "");
+    assert_string_equal(history(f, bob(f), "general", UINT64_MAX, 1), "12:m12 ...");
 }
 
 CHAT_TEST(test_history__is_for_members)
 {
-    bool more;
     chat_fixture_join(f, alice(f), "general", 0);
     chat_fixture_join_private(f, alice(f), "secret");
-    assert_string_equal(history(f, bob(f), "general", 0, 0, &more), "PERMISSION_DENIED");
-    assert_string_equal(history(f, bob(f), "secret", 0, 0, &more), "NOT_FOUND");
-    assert_string_equal(history(f, bob(f), "nowhere", 0, 0, &more), "NOT_FOUND");
+    assert_string_equal(history(f, bob(f), "general", 0, 0), "PERMISSION_DENIED");
+    assert_string_equal(history(f, bob(f), "secret", 0, 0), "NOT_FOUND");
+    assert_string_equal(history(f, bob(f), "nowhere", 0, 0), "NOT_FOUND");
     chat_fixture_join(f, bob(f), "general", 0);
     chat_fixture_leave(f, bob(f), "general");
-    assert_string_equal(history(f, bob(f), "general", 0, 0, &more), "PERMISSION_DENIED");
+    assert_string_equal(history(f, bob(f), "general", 0, 0), "PERMISSION_DENIED");
 }
 
 CHAT_TEST(test_history__of_a_person)
 {
-    bool more;
-    assert_string_equal(history(f, alice(f), "@bob", 0, 0, &more), "");
-    assert_false(more);
+    assert_string_equal(history(f, alice(f), "@bob", 0, 0), "");
     chat_fixture_send(f, alice(f), "@bob", "a", 0);
     chat_fixture_send(f, bob(f), "@alice", "b", 0);
-    assert_string_equal(history(f, alice(f), "@bob", 0, 0, &more), "1:a 2:b");
-    assert_string_equal(history(f, bob(f), "@alice", 0, 0, &more), "1:a 2:b");
-    assert_string_equal(history(f, carol(f), "@alice", 0, 0, &more), "");
+    assert_string_equal(history(f, alice(f), "@bob", 0, 0), "1:a 2:b");
+    assert_string_equal(history(f, bob(f), "@alice", 0, 0), "1:a 2:b");
+    assert_string_equal(history(f, carol(f), "@alice", 0, 0), "");
+}
+
+static struct chat_page history_page(struct chat_fixture *f, uint64_t before, uint32_t limit,
+                                     uint64_t committed_seq)
+{
+    struct chat_call call = chat_fixture_call(f, alice(f));
+    struct chat_plan *plan;
+    struct chat_page page;
+    call.committed_seq = committed_seq;
+    assert_int_equal(chat_plan_history(f->chat, &call, "general", before, limit, &plan), OK);
+    assert_int_equal(chat_read(plan, f->store, call.arena, &page), OK);
+    return page;
 }
 
 CHAT_TEST(test_history__limits_from_both_sides)
 {
-    bool more;
     chat_fixture_join(f, alice(f), "general", 0);
     for (int i = 0; i < 300; i++)
         chat_fixture_send(f, alice(f), "general", "x", 0);
-    struct chat_call call = chat_fixture_call(f, alice(f));
-    struct chat_plan *plan;
-    struct chat_page page;
-    assert_int_equal(chat_plan_history(f->chat, &call, "general", 0, CHAT_PAGE_EVENTS, &plan), OK);
-    assert_int_equal(chat_read(plan, f->store, call.arena, &page), OK);
+    struct chat_page page = history_page(f, 0, CHAT_PAGE_EVENTS, 0);
     assert_int_equal(page.count, CHAT_PAGE_EVENTS);
     assert_int_equal(page.events[0].number, 45);
-    assert_string_equal(history(f, alice(f), "general", 0, CHAT_PAGE_EVENTS + 1, &more),
+    assert_string_equal(history(f, alice(f), "general", 0, CHAT_PAGE_EVENTS + 1),
                         "INVALID_ARGUMENT");
 }
 
@@ -316,11 +314,7 @@ CHAT_TEST(test_history__bytes_end_a_page)
     chat_fixture_join(f, alice(f), "general", 0);
     for (int i = 0; i < 20; i++)
         chat_fixture_send(f, alice(f), "general", text, 0);
-    struct chat_call call = chat_fixture_call(f, alice(f));
-    struct chat_plan *plan;
-    struct chat_page page;
-    assert_int_equal(chat_plan_history(f->chat, &call, "general", 0, 20, &plan), OK);
-    assert_int_equal(chat_read(plan, f->store, call.arena, &page), OK);
+    struct chat_page page = history_page(f, 0, 20, 0);
     assert_int_equal(page.count, 4);
     assert_int_equal(page.events[3].number, 20);
     assert_true(page.more);
@@ -332,13 +326,8 @@ CHAT_TEST(test_history__nothing_that_is_not_committed)
     chat_fixture_send(f, alice(f), "general", "one", 0);
     uint64_t committed = f->seq;
     chat_fixture_send(f, alice(f), "general", "two", 0);
-    struct chat_plan *plan;
-    struct chat_page page;
     for (uint64_t before = 0; before < 4; before += 3) {
-        struct chat_call call = chat_fixture_call(f, alice(f));
-        call.committed_seq = committed;
-        assert_int_equal(chat_plan_history(f->chat, &call, "general", before, 5, &plan), OK);
-        assert_int_equal(chat_read(plan, f->store, call.arena, &page), OK);
+        struct chat_page page = history_page(f, before, 5, committed);
         assert_int_equal(page.count, 1);
         assert_string_equal(page.events[0].text, "one");
     }

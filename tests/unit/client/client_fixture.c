@@ -154,6 +154,12 @@ void client_fixture_settle(struct client_fixture *fixture)
         quiet = turn(fixture) ? 0 : quiet + 1;
 }
 
+void client_fixture_pass(struct client_fixture *fixture, uint32_t ms)
+{
+    client_fixture_advance(fixture, ms);
+    client_fixture_settle(fixture);
+}
+
 struct client_fixture *client_fixture_new(size_t servers)
 {
     struct client_fixture *fixture = calloc(1, sizeof *fixture);

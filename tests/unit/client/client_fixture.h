@@ -72,6 +72,9 @@ void client_fixture_advance(struct client_fixture *fixture, uint32_t ms);
 /* Turns until nothing has happened for a moment. */
 void client_fixture_settle(struct client_fixture *fixture);
 
+/* Lets so much time pass, and settles. */
+void client_fixture_pass(struct client_fixture *fixture, uint32_t ms);
+
 uint64_t client_fixture_now_us(struct client_fixture *fixture);
 /* Fails the test when 20 s have passed since the first use of `since` (starts 0). */
 void client_fixture_check_patience(uint64_t *since, const char *what);
@@ -81,6 +84,14 @@ void client_fixture_check_patience(uint64_t *since, const char *what);
         client_fixture_turn(fixture);                       \
         client_fixture_check_patience(&since_, #condition); \
     }
+
+/* The same, which takes less than so long on the client's clock. */
+#define CLIENT_FIXTURE_WAIT_WITHIN(fixture, us, condition)              \
+    do {                                                                \
+        uint64_t start_us_ = client_fixture_now_us(fixture);            \
+        CLIENT_FIXTURE_WAIT(fixture, condition);                        \
+        assert_true(client_fixture_now_us(fixture) - start_us_ < (us)); \
+    } while (0)
 
 /* The same while each turn takes so many milliseconds more. */
 #define CLIENT_FIXTURE_WAIT_LONG(fixture, ms, condition)    \

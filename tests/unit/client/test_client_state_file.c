@@ -61,6 +61,20 @@ static enum error open_file(struct fixture *f, struct state_file **out)
     return state_file_open(out, f->path, visit, f, &f->why);
 }
 
+static struct state_file *open_well(struct fixture *f)
+{
+    struct state_file *file;
+    assert_int_equal(open_file(f, &file), OK);
+    return file;
+}
+
+/* The file opens, and has so many records. */
+static void check_holds(struct fixture *f, unsigned records)
+{
+    state_file_close(open_well(f));
+    assert_int_equal(f->seen, records);
+}
+
 static void add_records(struct state_file *file, unsigned from, unsigned to)
 {
     uint8_t bytes[4096];
@@ -102,8 +116,7 @@ static void assert_content(const char *path, const uint8_t *bytes, size_t size)
 /* A file with all records; its bytes are the caller's. */
 static uint8_t *make_file(struct fixture *f, size_t *size)
 {
-    struct state_file *file;
-    assert_int_equal(open_file(f, &file), OK);
+    struct state_file *file = open_well(f);
     add_records(file, 0, RECORDS);
     assert_true(state_file_sync(file));
     state_file_close(file);
@@ -112,14 +125,13 @@ static uint8_t *make_file(struct fixture *f, size_t *size)
 
 TEST_F(test_open__is_private_and_keeps_what_was_added)
 {
-    struct state_file *file;
     struct stat found;
     size_t size;
     (void)umask(0);
     free(make_file(f, &size));
     assert_int_equal(stat(f->path, &found), 0);
     assert_int_equal(found.st_mode & 0777, 0600);
-    assert_int_equal(open_file(f, &file), OK);
+    struct state_file *file = open_well(f);
     assert_int_equal(f->seen, RECORDS);
     assert_int_equal(state_file_size(file), size);
     state_file_close(file);
@@ -160,9 +172,7 @@ TEST_F(test_open__cut_at_every_byte)
         most = seen;
         add_records(file, seen, seen + 2);
         state_file_close(file);
-        assert_int_equal(open_file(f, &file), OK);
-        assert_int_equal(f->seen, seen + 2);
-        state_file_close(file);
+        check_holds(f, seen + 2);
     }
     assert_int_equal(most, RECORDS);
     free(bytes);
@@ -189,13 +199,10 @@ TEST_F(test_open__damaged_at_every_byte)
 /* A machine without power can leave space that was never filled. */
 TEST_F(test_open__zeros_at_the_end)
 {
-    struct state_file *file;
     size_t size;
     free(make_file(f, &size));
     assert_int_equal(truncate(f->path, (off_t)size + 5000), 0);
-    assert_int_equal(open_file(f, &file), OK);
-    assert_int_equal(f->seen, RECORDS);
-    state_file_close(file);
+    check_holds(f, RECORDS);
 }
 
 TEST_F(test_open__refused)
@@ -237,10 +244,9 @@ TEST_F(test_open__a_record_that_makes_no_sense)
 
 TEST_F(test_rewrite__is_all_there_is)
 {
-    struct state_file *file;
     uint8_t *large = calloc(1, STATE_FILE_RECORD_MAX);
     assert_non_null(large);
-    assert_int_equal(open_file(f, &file), OK);
+    struct state_file *file = open_well(f);
     assert_false(state_file_is_long(file));
     state_file_add(file, large, STATE_FILE_RECORD_MAX);
     state_file_flush(file);
@@ -252,19 +258,16 @@ TEST_F(test_rewrite__is_all_there_is)
     assert_true(state_file_size(file) < 4096);
     add_records(file, RECORDS, RECORDS + 3);
     state_file_close(file);
-    assert_int_equal(open_file(f, &file), OK);
-    assert_int_equal(f->seen, RECORDS + 3);
-    state_file_close(file);
+    check_holds(f, RECORDS + 3);
     free(large);
 }
 
 /* It has a bound, and says so. */
 TEST_F(test_flush__full)
 {
-    struct state_file *file;
     uint8_t *large = calloc(1, STATE_FILE_RECORD_MAX);
     assert_non_null(large);
-    assert_int_equal(open_file(f, &file), OK);
+    struct state_file *file = open_well(f);
     while (state_file_problem(file) == NULL) {
         state_file_add(file, large, STATE_FILE_RECORD_MAX);
         state_file_flush(file);
@@ -300,9 +303,8 @@ static void work(struct fixture *f, volatile unsigned *synced)
 /* What was safe before a failure is there after it, and never a record out of its order. */
 static void check_after(struct fixture *f, unsigned synced)
 {
-    struct state_file *file;
     faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
-    assert_int_equal(open_file(f, &file), OK);
+    struct state_file *file = open_well(f);
     assert_in_range(f->seen, synced, RECORDS);
     state_file_close(file);
     (void)unlink(f->path);

@@ -209,10 +209,9 @@ LOGGED_IN_TEST(test_receive__rewinding_shortens_the_trail)
 }
 
 /* A long split: everything since comes again, in another order, with news in between. */
-TEST(test_receive__rewound_far)
+CLIENT_TEST(test_receive__rewound_far, client_fixture_new(1))
 {
     enum { LOST = 6000, NEWS = 500 };
-    struct client_fixture *f = client_fixture_new(1);
     f->cluster.page_events = 16;
     client_fixture_enter(f, 1);
     say_many(f, 0, 10 + LOST);
@@ -238,7 +237,6 @@ TEST(test_receive__rewound_far)
         assert_string_equal(f->events[11 + LOST + i].text, text);
     }
     assert_int_equal(client_fixture_stats(f).duplicates, LOST + 1);
-    client_fixture_free(f);
 }
 
 /* What one person was told is no duplicate for the next. */
