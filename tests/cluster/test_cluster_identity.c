@@ -47,11 +47,6 @@ static void set_seeds(struct cluster_fixture *fixture, size_t i)
     cluster->servers[i].options[1] = NULL;
 }
 
-static void unset_seeds(struct cluster_fixture *fixture, size_t i)
-{
-    fixture->cluster.servers[i].options[0] = NULL;
-}
-
 static void begin(struct cluster_fixture *fixture)
 {
     cluster_fixture_begin(fixture, NULL, 2, 1);
@@ -146,7 +141,7 @@ IDENTITY_TEST(test_moved__two_have_swapped)
     cluster_kill(cluster, OTHERS);
     swap_addresses(fixture, 1, 2);
     for (size_t i = 1; i < SERVERS; i++) {
-        unset_seeds(fixture, i);
+        cluster->servers[i].options[0] = NULL; /* no seeds */
         cluster_launch(cluster, i);
     }
     cluster_wait_in_sync(cluster, ALL_SERVERS);
@@ -160,7 +155,7 @@ IDENTITY_TEST(test_moved__all_in_a_circle)
     swap_addresses(fixture, 0, 1);
     swap_addresses(fixture, 1, 2);
     for (size_t i = 0; i < SERVERS; i++) {
-        unset_seeds(fixture, i);
+        cluster->servers[i].options[0] = NULL; /* no seeds */
         cluster_launch(cluster, i);
     }
 }

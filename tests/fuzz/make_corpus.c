@@ -385,13 +385,6 @@ static void write_election(void)
     }
 }
 
-static void write_cluster(void)
-{
-    write_kinds();
-    write_following();
-    write_election();
-}
-
 int main(int argc, char **argv)
 {
     static const char *const targets[] = {"frame", "reply", "address", "cluster"};
@@ -410,7 +403,9 @@ int main(int argc, char **argv)
     write_methods();
     write_odd_envelopes();
     write_addresses();
-    write_cluster();
+    write_kinds();
+    write_following();
+    write_election();
     arena_clear(&memory);
     return 0;
 }

@@ -953,6 +953,7 @@ void probe_fixture_start(struct probe_fixture *f, const struct rpc_server_option
     client_open(&f->client, probe_address(f->probe), NULL);
     rpc_stub_init(&f->one_way, f->client.channel, &probe__probe__descriptor);
     f->one_way.one_way = true;
+    f->peer.descriptor = -1;
     f->outcomes = calloc(PROBE_OUTCOMES, sizeof *f->outcomes);
     assert_non_null(f->outcomes);
 }
@@ -964,6 +965,7 @@ void probe_fixture_begin(struct probe_fixture *f)
 
 void probe_fixture_end(struct probe_fixture *f)
 {
+    sp_close(&f->peer);
     client_close(&f->client);
     probe_stop(f->probe);
     free(f->outcomes);

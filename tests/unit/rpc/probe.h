@@ -214,6 +214,7 @@ struct probe_fixture {
     struct probe_counters *counters;
     struct client client;
     struct rpc_stub one_way; /* for notes of the client */
+    struct sp_peer peer;     /* that a test may open; closed at the end */
     struct outcome *outcomes;
     size_t outcome_count; /* that probe_fixture_take gave out */
 };

@@ -45,7 +45,14 @@ static void begin_few_calls(struct probe_fixture *f)
     start(f, &(struct rpc_server_options){.peer_calls_max = 10});
 }
 
+static void begin_peer(struct probe_fixture *f)
+{
+    begin(f);
+    f->peer = probe_open_peer(f->probe);
+}
+
 #define INPUT_TEST(name) PROBE_TEST_ON(name, begin)
+#define PEER_TEST(name) PROBE_TEST_ON(name, begin_peer)
 
 static void expect_service(struct probe_fixture *f)
 {
@@ -112,11 +119,6 @@ static void send_envelope(struct sp_peer *peer, const Jackdaw__Envelope *envelop
     send_frame(peer, &frame);
 }
 
-static void free_frame(Jackdaw__Frame *frame)
-{
-    jackdaw__frame__free_unpacked(frame, NULL);
-}
-
 /* The next reply, alone in its frame, must have this status; its text is copied. */
 static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status, char text[256])
 {
@@ -130,7 +132,7 @@ static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status
         fail_msg("%s: %s", status_name((enum status)reply->status), reply->message);
     if (text != NULL)
         (void)snprintf(text, 256, "%s", reply->message);
-    free_frame(frame);
+    jackdaw__frame__free_unpacked(frame, NULL);
 }
 
 /* Calls Echo by hand: it succeeds. */
@@ -154,39 +156,34 @@ static void expect_kicked(struct probe_fixture *f, struct sp_peer *peer)
     expect_service(f);
 }
 
-INPUT_TEST(test_version__another_major_names_both)
+PEER_TEST(test_version__another_major_names_both)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     static const uint32_t versions[] = {0, 7, 0x0000ffff, 2u << 16 | 5, 0xffffffff};
     for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
         Jackdaw__Envelope request = probe_request("Echo", i + 1);
         request.protocol = versions[i];
-        send_envelope(&peer, &request);
+        send_envelope(&f->peer, &request);
         char text[256];
         char theirs[32];
-        expect_reply(&peer, i + 1, STATUS_FAILED_PRECONDITION, text);
+        expect_reply(&f->peer, i + 1, STATUS_FAILED_PRECONDITION, text);
         (void)snprintf(theirs, sizeof theirs, "%u.%u", versions[i] >> 16, versions[i] & 0xffff);
         assert_non_null(strstr(text, theirs));
         assert_non_null(strstr(text, "1.0"));
     }
     assert_int_equal(f->counters->echoed, 1);
-    sp_close(&peer);
 }
 
-INPUT_TEST(test_version__another_minor_is_served)
+PEER_TEST(test_version__another_minor_is_served)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     Jackdaw__Envelope request = probe_request("Echo", 9);
     request.protocol = RPC_PROTOCOL + 77;
-    send_envelope(&peer, &request);
-    expect_reply(&peer, 9, STATUS_OK, NULL);
-    sp_close(&peer);
+    send_envelope(&f->peer, &request);
+    expect_reply(&f->peer, 9, STATUS_OK, NULL);
 }
 
 /* What a later minor version may add: unknown kinds, unknown fields. */
-INPUT_TEST(test_version__unknown_kinds_and_fields_are_ignored)
+PEER_TEST(test_version__unknown_kinds_and_fields_are_ignored)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes envelope = {.at = NULL};
     struct bytes frame = {.at = NULL};
     Jackdaw__Envelope odd = probe_request("Echo", 1);
@@ -203,20 +200,18 @@ INPUT_TEST(test_version__unknown_kinds_and_fields_are_ignored)
     add_field(&frame, 1, envelope.at, envelope.size);
     add_field(&frame, 9, "and one of the frame", 20);
     free(envelope.at);
-    send_frame(&peer, &frame);
-    expect_reply(&peer, 2, STATUS_OK, NULL);
-    sp_close(&peer);
+    send_frame(&f->peer, &frame);
+    expect_reply(&f->peer, 2, STATUS_OK, NULL);
     expect_service(f);
 }
 
-INPUT_TEST(test_unknown_names__cannot_forge_the_sentence)
+PEER_TEST(test_unknown_names__cannot_forge_the_sentence)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     Jackdaw__Envelope request = probe_request("Echo", 1);
     request.service = (char *)"evil\x1b[2J\xff\xc3";
-    send_envelope(&peer, &request);
+    send_envelope(&f->peer, &request);
     char text[256];
-    expect_reply(&peer, 1, STATUS_UNIMPLEMENTED, text);
+    expect_reply(&f->peer, 1, STATUS_UNIMPLEMENTED, text);
     for (const char *at = text; *at != '\0'; at++)
         assert_in_range((unsigned char)*at, 0x20, 0x7e);
     assert_non_null(strstr(text, "evil"));
@@ -224,15 +219,13 @@ INPUT_TEST(test_unknown_names__cannot_forge_the_sentence)
     memset(long_name, 'n', sizeof long_name - 1);
     long_name[sizeof long_name - 1] = '\0';
     request = probe_request(long_name, 2);
-    send_envelope(&peer, &request);
-    expect_reply(&peer, 2, STATUS_UNIMPLEMENTED, text);
+    send_envelope(&f->peer, &request);
+    expect_reply(&f->peer, 2, STATUS_UNIMPLEMENTED, text);
     assert_true(strlen(text) < 120);
-    sp_close(&peer);
 }
 
-INPUT_TEST(test_payload__that_is_no_such_message)
+PEER_TEST(test_payload__that_is_no_such_message)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     static const uint8_t payloads[][4] = {
         {0x0a, 0x7f, 'x', 'y'},   /* a string longer than the payload */
         {0x0f, 0x01, 0x01, 0x01}, /* no such wire type */
@@ -244,18 +237,16 @@ INPUT_TEST(test_payload__that_is_no_such_message)
         Jackdaw__Envelope request = probe_request("Echo", i + 1);
         request.payload.data = (uint8_t *)payloads[i];
         request.payload.len = 4;
-        send_envelope(&peer, &request);
-        expect_reply(&peer, i + 1, STATUS_INVALID_ARGUMENT, NULL);
+        send_envelope(&f->peer, &request);
+        expect_reply(&f->peer, i + 1, STATUS_INVALID_ARGUMENT, NULL);
     }
     assert_int_equal(f->counters->echoed, 1);
-    sp_close(&peer);
     expect_service(f);
 }
 
 /* A frame with good and bad requests: each gets its own answer, in order. */
-INPUT_TEST(test_frame__of_good_and_bad)
+PEER_TEST(test_frame__of_good_and_bad)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
     Jackdaw__Envelope one = probe_request("Echo", 1);
     add_envelope(&frame, &one);
@@ -266,8 +257,8 @@ INPUT_TEST(test_frame__of_good_and_bad)
     add_envelope(&frame, &three);
     Jackdaw__Envelope four = probe_request("Echo", 4);
     add_envelope(&frame, &four);
-    send_frame(&peer, &frame);
-    Jackdaw__Frame *replies = probe_receive_frame(&peer);
+    send_frame(&f->peer, &frame);
+    Jackdaw__Frame *replies = probe_receive_frame(&f->peer);
     static const uint32_t expected[] = {STATUS_OK, STATUS_UNIMPLEMENTED, STATUS_FAILED_PRECONDITION,
                                         STATUS_OK};
     assert_int_equal(replies->n_envelopes, 4);
@@ -275,59 +266,52 @@ INPUT_TEST(test_frame__of_good_and_bad)
         assert_int_equal(replies->envelopes[i]->call, i + 1);
         assert_int_equal(replies->envelopes[i]->status, expected[i]);
     }
-    free_frame(replies);
-    sp_close(&peer);
+    jackdaw__frame__free_unpacked(replies, NULL);
 }
 
-INPUT_TEST(test_frame__empty)
+PEER_TEST(test_frame__empty)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
-    assert_true(sp_send(&peer, SP_REQUEST_ID, "", 0));
-    expect_echo(&peer, 1);
-    sp_close(&peer);
+    assert_true(sp_send(&f->peer, SP_REQUEST_ID, "", 0));
+    expect_echo(&f->peer, 1);
 }
 
 /* Replies go to the request id of their own frame. */
-INPUT_TEST(test_frame__ids_are_kept_apart)
+PEER_TEST(test_frame__ids_are_kept_apart)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     probe_pause(f->probe);
     for (uint32_t i = 0; i < 20; i++) {
         Jackdaw__Envelope request = probe_request("Echo", 100 + i);
         struct bytes frame = frame_of(&request);
-        assert_true(sp_send(&peer, 0x80000000u | i, frame.at, frame.size));
+        assert_true(sp_send(&f->peer, 0x80000000u | i, frame.at, frame.size));
         free(frame.at);
     }
     probe_resume(f->probe);
     for (uint32_t i = 0; i < 20; i++) {
         struct sp_message message;
-        assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
+        assert_int_equal(sp_receive(&f->peer, PATIENCE_MS, &message), SP_MESSAGE);
         assert_int_equal(message.id, 0x80000000u | i);
         Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
         assert_int_equal(frame->n_envelopes, 1);
         assert_int_equal(frame->envelopes[0]->call, 100 + i);
-        free_frame(frame);
+        jackdaw__frame__free_unpacked(frame, NULL);
         free(message.body);
     }
-    sp_close(&peer);
 }
 
 /* A request that came through relays carries their ids; the reply goes the same way back. */
-INPUT_TEST(test_frame__hops_come_back)
+PEER_TEST(test_frame__hops_come_back)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
     add(&frame, "\x00\x00\x00\x07\x80\x00\x00\x09", 8); /* a second hop and the request's id */
     Jackdaw__Envelope request = probe_request("Echo", 1);
     add_envelope(&frame, &request);
-    assert_true(sp_send(&peer, 5, frame.at, frame.size));
+    assert_true(sp_send(&f->peer, 5, frame.at, frame.size));
     free(frame.at);
     struct sp_message message;
-    assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
+    assert_int_equal(sp_receive(&f->peer, PATIENCE_MS, &message), SP_MESSAGE);
     assert_int_equal(message.id, 5);
     assert_memory_equal(message.body, "\x00\x00\x00\x07\x80\x00\x00\x09", 8);
     free(message.body);
-    sp_close(&peer);
 }
 
 INPUT_TEST(test_garbage__every_kind)
@@ -470,7 +454,7 @@ INPUT_TEST(test_frame__envelopes_at_and_over_their_bound)
                 Jackdaw__Frame *got = probe_receive_frame(&peer);
                 for (size_t i = 0; i < got->n_envelopes; i++)
                     assert_int_equal(got->envelopes[i]->call, replies++);
-                free_frame(got);
+                jackdaw__frame__free_unpacked(got, NULL);
             }
             sp_close(&peer);
         } else {
@@ -480,9 +464,8 @@ INPUT_TEST(test_frame__envelopes_at_and_over_their_bound)
 }
 
 /* The smallest envelopes there are: control messages. All of a full frame are taken. */
-INPUT_TEST(test_frame__full_of_control)
+PEER_TEST(test_frame__full_of_control)
 {
-    struct sp_peer peer = probe_open_peer(f->probe);
     struct bytes frame = {.at = NULL};
     for (unsigned i = 0; i < RPC_ENVELOPES_MAX; i++) {
         Jackdaw__Envelope control = JACKDAW__ENVELOPE__INIT;
@@ -491,9 +474,8 @@ INPUT_TEST(test_frame__full_of_control)
         control.call = i % 3;
         add_envelope(&frame, &control);
     }
-    send_frame(&peer, &frame);
-    expect_echo(&peer, 1);
-    sp_close(&peer);
+    send_frame(&f->peer, &frame);
+    expect_echo(&f->peer, 1);
 }
 
 static size_t cpu_ms(void)
@@ -593,25 +575,24 @@ static void expect_cheap_payload(struct probe_fixture *f, const char *unit, size
     free(payload.at);
 }
 
-INPUT_TEST(test_bomb__empty_repeated_messages)
-{
-    expect_cheap_payload(f, "\x0a\x00", 2);
-}
+static const struct {
+    const char *rule;
+    struct bytes_row unit;
+} payload_bombs[] = {
+    {"empty repeated messages", {"\x0a\x00", 2}},
+    {"one message merged again and again", {"\x12\x02\x08\x01", 4}},
+    {"its list grows with each merge", {"\x12\x02\x20\x01", 4}},
+    {"its text is copied with each merge", {"\x12\x03\x1a\x01\x78", 5}},
+    {"its unknown fields pile up", {"\x12\x02\x78\x01", 4}},
+    {"unknown fields of a request", {"\x78\x00", 2}},
+};
 
-INPUT_TEST(test_bomb__one_message_merged_again_and_again)
+INPUT_TEST(test_bomb__payloads)
 {
-    expect_cheap_payload(f, "\x12\x02\x08\x01", 4);
-    expect_cheap_payload(f, "\x12\x02\x20\x01", 4); /* its list grows with each */
-    expect_cheap_payload(f,
-                         "\x12\x03\x1a\x01"
-                         "x",
-                         5);                        /* its text is copied each time */
-    expect_cheap_payload(f, "\x12\x02\x78\x01", 4); /* its unknown fields pile up */
-}
-
-INPUT_TEST(test_bomb__unknown_fields_of_a_request)
-{
-    expect_cheap_payload(f, "\x78\x00", 2);
+    for (size_t i = 0; i < sizeof payload_bombs / sizeof payload_bombs[0]; i++) {
+        print_message("%s\n", payload_bombs[i].rule);
+        expect_cheap_payload(f, payload_bombs[i].unit.bytes, payload_bombs[i].unit.size);
+    }
 }
 
 /* A request of its full size and an honest shape is not taken for a bomb. */
@@ -641,7 +622,7 @@ INPUT_TEST(test_bomb__honest_requests_are_no_bombs)
                                                 frame->envelopes[0]->payload.data);
         assert_int_equal(text->number, pieces);
         probe__text__free_unpacked(text, NULL);
-        free_frame(frame);
+        jackdaw__frame__free_unpacked(frame, NULL);
         sp_close(&peer);
         free(payload.at);
     }
@@ -758,7 +739,7 @@ PROBE_TEST_ON(test_calls__too_many_open_on_one_connection, begin_few_calls)
         assert_int_equal(replies->envelopes[i]->status, STATUS_RESOURCE_EXHAUSTED);
         assert_true(replies->envelopes[i]->retry_ms > 0);
     }
-    free_frame(replies);
+    jackdaw__frame__free_unpacked(replies, NULL);
     assert_int_equal(f->counters->held, 10);
     probe_release(f->probe, 1, STATUS_OK);
     expect_reply(&peer, 1, STATUS_OK, NULL);
@@ -835,7 +816,7 @@ INPUT_TEST(test_deaf_peer__stream_stops)
             assert_true(frame->envelopes[i]->more);
             pages++;
         }
-        free_frame(frame);
+        jackdaw__frame__free_unpacked(frame, NULL);
     }
     /* Credits that are granted later have the same bound. */
     request.kind = JACKDAW__ENVELOPE__KIND__CREDIT;

@@ -6,22 +6,17 @@
 #include <string.h>
 #include <time.h>
 
-static struct outcome *fresh(struct probe_fixture *f)
-{
-    return probe_fixture_take(f, 1);
-}
-
 static struct outcome *flow(struct probe_fixture *f, uint64_t pages, uint32_t page_bytes,
                             uint32_t credits)
 {
-    struct outcome *outcome = fresh(f);
+    struct outcome *outcome = probe_fixture_take(f, 1);
     client_flow(&f->client, pages, page_bytes, credits, outcome);
     return outcome;
 }
 
 static struct outcome *hold(struct probe_fixture *f)
 {
-    struct outcome *outcome = fresh(f);
+    struct outcome *outcome = probe_fixture_take(f, 1);
     client_hold(&f->client, "h", outcome);
     return outcome;
 }
@@ -94,7 +89,7 @@ PROBE_TEST(test_stream__topped_up_flows_on)
     } cases[] = {{2, 1}, {8, 4}, {RPC_CREDITS_MAX, 16}, {1000, RPC_CREDITS_MAX}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct credit_refill run = {.client = &f->client, .every = cases[i].every};
-        struct outcome *outcome = fresh(f);
+        struct outcome *outcome = probe_fixture_take(f, 1);
         outcome->context = &run;
         outcome->then = top_up;
         client_flow(&f->client, 3000, 50, cases[i].credits, outcome);
@@ -163,7 +158,7 @@ PROBE_TEST(test_stream__credits_survive_a_full_output)
         text[size - 1] = '\0';
         struct outcome *filler = NULL;
         do {
-            filler = fresh(f);
+            filler = probe_fixture_take(f, 1);
             client_echo(&f->client, text, 0, filler);
         } while (!filler->ended);
         assert_int_equal(filler->result.status, STATUS_RESOURCE_EXHAUSTED);
@@ -190,10 +185,10 @@ static void hold_kept(struct client *client, const char *text, struct outcome *o
 PROBE_TEST(test_keep__is_answered_cancelled_and_timed_out)
 {
     struct client *client = &f->client;
-    struct outcome *answered = fresh(f);
-    struct outcome *cancelled = fresh(f);
-    struct outcome *late = fresh(f);
-    struct outcome *plain = fresh(f);
+    struct outcome *answered = probe_fixture_take(f, 1);
+    struct outcome *cancelled = probe_fixture_take(f, 1);
+    struct outcome *late = probe_fixture_take(f, 1);
+    struct outcome *plain = probe_fixture_take(f, 1);
     hold_kept(client, "one", answered);
     hold_kept(client, "two", cancelled);
     uint64_t cancelled_call = client->stub.call;
@@ -217,7 +212,7 @@ PROBE_TEST(test_keep__is_answered_cancelled_and_timed_out)
 
 PROBE_TEST(test_keep__streams_on)
 {
-    struct outcome *flow = fresh(f);
+    struct outcome *flow = probe_fixture_take(f, 1);
     Probe__FlowRequest request = PROBE__FLOW_REQUEST__INIT;
     request.pages = 40;
     request.page_bytes = 10;
@@ -288,7 +283,7 @@ PROBE_TEST(test_cancel__of_a_stream_in_flow)
 {
     for (int round = 0; round < 50; round++) {
         struct credit_refill run = {.client = &f->client, .every = 4};
-        struct outcome *outcome = fresh(f);
+        struct outcome *outcome = probe_fixture_take(f, 1);
         outcome->context = &run;
         outcome->then = top_up;
         client_flow(&f->client, 0, 100, 16, outcome);
@@ -400,7 +395,7 @@ PROBE_TEST(test_deadline__of_a_server_that_is_stuck)
 {
     client_expect_service(&f->client);
     probe_pause(f->probe);
-    struct outcome *outcome = fresh(f);
+    struct outcome *outcome = probe_fixture_take(f, 1);
     f->client.stub.timeout_ms = 40;
     client_echo(&f->client, "x", 0, outcome);
     WAIT_UNTIL(&f->client, outcome->ended);
@@ -426,7 +421,7 @@ PROBE_TEST(test_deadline__passed_in_the_servers_queue)
 {
     client_expect_service(&f->client);
     probe_pause(f->probe);
-    struct outcome *outcome = fresh(f);
+    struct outcome *outcome = probe_fixture_take(f, 1);
     f->client.stub.timeout_ms = 30;
     client_echo(&f->client, "x", 0, outcome);
     rpc_channel_flush(f->client.channel);
@@ -523,7 +518,7 @@ PROBE_TEST(test_deadline__closure_calls_again)
 {
     static struct credit_refill run;
     run = (struct credit_refill){.client = &f->client};
-    struct outcome *outcome = fresh(f);
+    struct outcome *outcome = probe_fixture_take(f, 1);
     outcome->context = &run;
     outcome->then = call_again;
     f->client.stub.timeout_ms = 1000;
@@ -549,7 +544,7 @@ PROBE_TEST(test_deadline__many_calls_take_no_time)
     probe_pause(f->probe);
     for (unsigned i = 0; i < 2 * count; i++) {
         f->client.stub.timeout_ms = i < count ? 0 : 1000;
-        client_hold(&f->client, "", fresh(f));
+        client_hold(&f->client, "", probe_fixture_take(f, 1));
     }
     uint64_t start_us = thread_time_us();
     rpc_channel_tick(f->client.channel, clock_monotonic_ms() + 5000);
