@@ -14,48 +14,39 @@ static struct address address_of(const char *text)
     return address;
 }
 
-static void expect_clients(const char *advertised, const char *bound, const char *expected)
+TEST(test_advertise__hosts)
 {
-    struct cluster_settings settings = {.advertise_host = advertised};
-    struct advertise_hosts hosts;
-    char text[ADDRESS_TEXT_SIZE];
-    struct address address = address_of(bound);
-    advertise_find(&settings, &hosts);
-    advertise_to_clients(&hosts, &address, text);
-    assert_string_equal(text, expected);
-}
-
-static void expect_servers(const char *advertised, const char *bound, const char *expected)
-{
-    struct cluster_settings settings = {.advertise_host = advertised};
-    struct advertise_hosts hosts;
-    char text[ADDRESS_TEXT_SIZE];
-    struct address address = address_of(bound);
-    advertise_find(&settings, &hosts);
-    advertise_to_servers(&hosts, &address, text);
-    assert_string_equal(text, expected);
-}
-
-TEST(test_advertise__what_names_its_host_is_told_as_it_is)
-{
-    expect_clients(NULL, "127.0.0.1:2625", "127.0.0.1:2625");
-    expect_clients(NULL, "tls+tcp://chat.example.org:2625", "tls+tcp://chat.example.org:2625");
-    expect_servers(NULL, "server1:2626", "server1:2626");
-}
-
-TEST(test_advertise__an_open_host_is_the_advertised_one)
-{
-    expect_clients("chat.example.org", ":2625", "chat.example.org:2625");
-    expect_clients("fd00::1", "0.0.0.0:2625", "[fd00::1]:2625");
-    expect_servers("10.0.0.1", ":2626", "10.0.0.1:2626");
-    expect_servers("10.0.0.1", "[::]:2626", "10.0.0.1:2626");
-}
-
-/* As in docker/compose.yaml: clients come from outside, servers have a network to themselves. */
-TEST(test_advertise__clients_and_servers_may_be_told_different_hosts)
-{
-    expect_clients("chat.example.org", "10.0.0.1:2625", "chat.example.org:2625");
-    expect_servers("chat.example.org", "server1:2626", "server1:2626");
+    static const struct {
+        const char *rule;
+        const char *advertised;
+        const char *bound;
+        const char *to_clients; /* NULL: does not matter */
+        const char *to_servers;
+    } cases[] = {
+        {"what names its host is told as it is", NULL, "127.0.0.1:2625", "127.0.0.1:2625", NULL},
+        {"TLS stays", NULL, "tls+tcp://a.example:2625", "tls+tcp://a.example:2625", NULL},
+        {"a name is a host", NULL, "server1:2626", NULL, "server1:2626"},
+        {"an open host is the advertised one", "a.example", ":2625", "a.example:2625", NULL},
+        {"an open IPv4 host", "fd00::1", "0.0.0.0:2625", "[fd00::1]:2625", NULL},
+        {"an open host, to servers", "10.0.0.1", ":2626", NULL, "10.0.0.1:2626"},
+        {"an open IPv6 host, to servers", "10.0.0.1", "[::]:2626", NULL, "10.0.0.1:2626"},
+        /* As in docker/compose.yaml: servers have a network to themselves. */
+        {"clients come from outside", "a.example", "10.0.0.1:2625", "a.example:2625", NULL},
+        {"servers are told their network", "a.example", "server1:2626", NULL, "server1:2626"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct cluster_settings settings = {.advertise_host = cases[i].advertised};
+        struct address bound = address_of(cases[i].bound);
+        struct advertise_hosts hosts;
+        char clients[ADDRESS_TEXT_SIZE], servers[ADDRESS_TEXT_SIZE];
+        advertise_find(&settings, &hosts);
+        advertise_to_clients(&hosts, &bound, clients);
+        advertise_to_servers(&hosts, &bound, servers);
+        if (cases[i].to_clients != NULL && strcmp(clients, cases[i].to_clients) != 0)
+            fail_msg("%s: clients are told %s", cases[i].rule, clients);
+        if (cases[i].to_servers != NULL && strcmp(servers, cases[i].to_servers) != 0)
+            fail_msg("%s: servers are told %s", cases[i].rule, servers);
+    }
 }
 
 TEST(test_advertise__towards_a_member_on_this_machine)
@@ -90,8 +81,6 @@ TEST(test_advertise__each_open_host_has_its_family)
         assert_int_equal(advertise_hides(&hosts, &bound), cases[i].is_hidden);
     }
 }
-
-/* ---- interfaces ---- */
 
 struct interface {
     const char *address;

@@ -134,6 +134,11 @@ static bool is_told(const struct fixture *fixture, const char *sentence)
     return count == 1;
 }
 
+static void wait_until_told(struct fixture *fixture, const char *sentence)
+{
+    DEVICE_WAIT(&fixture->ann, is_told(fixture, sentence));
+}
+
 static bool is_master(struct fixture *fixture)
 {
     struct answer answer;
@@ -160,13 +165,25 @@ static unsigned go_to_master(struct fixture *fixture)
     }
 }
 
-static void begin(struct fixture *fixture, unsigned count, const char *more)
+/* Stops the master, and waits until ann's stream has ended. */
+static void stop_master(struct fixture *fixture, unsigned id)
+{
+    stop(fixture, id);
+    DEVICE_WAIT(&fixture->ann, fixture->stream.ended);
+}
+
+static void begin_with(struct fixture *fixture, unsigned count, const char *more)
 {
     *fixture = (struct fixture){.folder = folder_new()};
     for (unsigned id = 1; id <= count; id++)
         start(fixture, id, more);
     device_enter(&fixture->ann, fixture->servers[1], "ann", "lobby");
     listen_to(fixture);
+}
+
+static void begin(struct fixture *fixture)
+{
+    begin_with(fixture, 1, NULL);
 }
 
 static void end(struct fixture *fixture)
@@ -185,6 +202,12 @@ static void say(struct fixture *fixture, const char *text)
     DEVICE_WAIT(&fixture->ann, strcmp(fixture->last, text) == 0);
 }
 
+static void send_many(struct fixture *fixture)
+{
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(device_send(&fixture->ann, "lobby", "x"), STATUS_OK);
+}
+
 /* How many messages the room has, and that the last one is text. */
 static uint64_t count_messages(struct fixture *fixture, const char *text)
 {
@@ -199,8 +222,6 @@ static uint64_t count_messages(struct fixture *fixture, const char *text)
     answer_clear(&answer);
     return number;
 }
-
-/* ---- steps: this test forks, so it comes before there are threads ---- */
 
 /* What this program says on standard error while it runs function in a child, which may abort. */
 static const char *said_by_child(void (*function)(void), bool *has_aborted)
@@ -242,6 +263,7 @@ static void leave_while_looping(void)
     (void)cluster_leave(&cluster, 2);
 }
 
+/* This test forks, so it comes before there are threads. */
 TEST(test_loop__is_not_entered_again)
 {
     bool has_aborted;
@@ -251,48 +273,38 @@ TEST(test_loop__is_not_entered_again)
     assert_true(has_aborted);
 }
 
-TEST(test_cluster__people_are_told)
+TEST_F(test_cluster__people_are_told)
 {
-    struct fixture fixture;
-    begin(&fixture, 1, NULL);
-    say(&fixture, "alone");
-    assert_int_equal(fixture.notices_count, 0); /* nothing has happened */
-    start(&fixture, 2, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
-    start(&fixture, 3, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 3 has joined; 3 of 3 servers have everything"));
-    stop(&fixture, 3);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 3 is away; 2 of 3 servers have everything"));
-    start(&fixture, 3, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 3 is back; 3 of 3 servers have everything"));
-    assert_int_equal(fixture.notices_count, 4);
-    end(&fixture);
+    say(f, "alone");
+    assert_int_equal(f->notices_count, 0); /* nothing has happened */
+    start(f, 2, NULL);
+    wait_until_told(f, "server 2 has joined; 2 of 2 servers have everything");
+    start(f, 3, NULL);
+    wait_until_told(f, "server 3 has joined; 3 of 3 servers have everything");
+    stop(f, 3);
+    wait_until_told(f, "server 3 is away; 2 of 3 servers have everything");
+    start(f, 3, NULL);
+    wait_until_told(f, "server 3 is back; 3 of 3 servers have everything");
+    assert_int_equal(f->notices_count, 4);
 }
 
-TEST(test_cluster__the_master_goes_and_comes_back)
+TEST_F(test_cluster__the_master_goes_and_comes_back)
 {
-    struct fixture fixture;
-    begin(&fixture, 3, NULL);
-    say(&fixture, "before");
-    stop(&fixture, 1);
-    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
-    fixture.notices_count = 0;
-    unsigned master = go_to_master(&fixture);
+    start(f, 2, NULL);
+    start(f, 3, NULL);
+    say(f, "before");
+    stop_master(f, 1);
+    f->notices_count = 0;
+    unsigned master = go_to_master(f);
     char sentence[64];
     (void)snprintf(sentence, sizeof sentence, "server %u is the master now", master);
-    DEVICE_WAIT(&fixture.ann, is_told(&fixture, sentence));
-    assert_int_equal(count_messages(&fixture, "before"), 1);
-    say(&fixture, "meanwhile");
-    start(&fixture, 1, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 1 is back; 3 of 3 servers have everything"));
-    assert_true(is_master(&fixture)); /* still: nobody takes it away */
-    assert_int_equal(count_messages(&fixture, "meanwhile"), 2);
-    end(&fixture);
+    wait_until_told(f, sentence);
+    assert_int_equal(count_messages(f, "before"), 1);
+    say(f, "meanwhile");
+    start(f, 1, NULL);
+    wait_until_told(f, "server 1 is back; 3 of 3 servers have everything");
+    assert_true(is_master(f)); /* still: nobody takes it away */
+    assert_int_equal(count_messages(f, "meanwhile"), 2);
 }
 
 /* Where the log of a server that has ended begins. */
@@ -314,21 +326,17 @@ static uint64_t first_of_log(const struct fixture *fixture, unsigned id)
 TEST(test_cluster__one_joins_by_snapshot)
 {
     struct fixture fixture;
-    begin(&fixture, 1, "--log_keep=1000");
-    for (int i = 0; i < MANY; i++)
-        assert_int_equal(device_send(&fixture.ann, "lobby", "x"), STATUS_OK);
+    begin_with(&fixture, 1, "--log_keep=1000");
+    send_many(&fixture);
     start(&fixture, 2, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
+    wait_until_told(&fixture, "server 2 has joined; 2 of 2 servers have everything");
     say(&fixture, "last");
-    stop(&fixture, 1);
-    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    stop_master(&fixture, 1);
     assert_int_equal(go_to_master(&fixture), 2);
     assert_int_equal(count_messages(&fixture, "last"), MANY + 1);
     say(&fixture, "and on");
     start(&fixture, 1, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 1 is back; 2 of 2 servers have everything"));
+    wait_until_told(&fixture, "server 1 is back; 2 of 2 servers have everything");
     stop(&fixture, 2);
     assert_true(first_of_log(&fixture, 2) > 1);
     end(&fixture);
@@ -346,11 +354,10 @@ static void begin_check(struct fixture *fixture, bool with_third, pthread_t *sta
 {
     atomic_store(&checks.begun, 0);
     (void)pthread_mutex_lock(&checks.held);
-    begin(fixture, 1, "--log_keep=1000");
+    begin_with(fixture, 1, "--log_keep=1000");
     if (with_third)
         start(fixture, 3, "--log_keep=1000");
-    for (int i = 0; i < MANY; i++)
-        assert_int_equal(device_send(&fixture->ann, "lobby", "x"), STATUS_OK);
+    send_many(fixture);
     assert_int_equal(pthread_create(starting, NULL, start_second, fixture), 0);
     DEVICE_WAIT(&fixture->ann, atomic_load(&checks.begun) == 1);
 }
@@ -371,11 +378,9 @@ TEST(test_cluster__one_checks_a_snapshot)
     DEVICE_WAIT(&fixture.ann, atomic_load(&checks.asked) >= asked + 5);
     say(&fixture, "last");
     end_check(starting);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
+    wait_until_told(&fixture, "server 2 has joined; 2 of 2 servers have everything");
     assert_int_equal(atomic_load(&checks.begun), 1);
-    stop(&fixture, 1);
-    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    stop_master(&fixture, 1);
     assert_int_equal(go_to_master(&fixture), 2);
     assert_int_equal(count_messages(&fixture, "last"), MANY + 1);
     end(&fixture);
@@ -386,12 +391,10 @@ TEST(test_cluster__the_master_goes_while_one_checks)
     struct fixture fixture;
     pthread_t starting;
     begin_check(&fixture, true, &starting);
-    stop(&fixture, 1);
-    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    stop_master(&fixture, 1);
     assert_int_equal(go_to_master(&fixture), 3);
     end_check(starting);
-    stop(&fixture, 3);
-    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    stop_master(&fixture, 3);
     assert_int_equal(go_to_master(&fixture), 2);
     assert_int_equal(count_messages(&fixture, "x"), MANY);
     end(&fixture);
@@ -411,59 +414,47 @@ TEST(test_cluster__a_bad_snapshot_is_fetched_again)
 }
 
 /* What one server took while it was alone is more than a client may send at once. */
-TEST(test_cluster__much_is_handed_over)
+TEST_F(test_cluster__much_is_handed_over)
 {
-    struct fixture fixture;
     static char text[LONG + 1];
     memset(text, 'x', LONG);
-    begin(&fixture, 1, NULL);
-    say(&fixture, "before");
-    start(&fixture, 2, NULL);
-    DEVICE_WAIT(&fixture.ann,
-                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
-    stop(&fixture, 2);
+    say(f, "before");
+    start(f, 2, NULL);
+    wait_until_told(f, "server 2 has joined; 2 of 2 servers have everything");
+    stop(f, 2);
     for (int i = 0; i < ORPHANS; i++)
-        assert_int_equal(device_send(&fixture.ann, "lobby", text), STATUS_OK);
-    stop(&fixture, 1);
-    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
-    start(&fixture, 2, NULL);
-    assert_int_equal(go_to_master(&fixture), 2); /* which has heard of none of them */
-    fixture.messages = 0;
-    start(&fixture, 1, NULL);
-    DEVICE_WAIT(&fixture.ann, fixture.messages >= ORPHANS);
-    assert_int_equal(count_messages(&fixture, text), 1 + ORPHANS);
-    end(&fixture);
+        assert_int_equal(device_send(&f->ann, "lobby", text), STATUS_OK);
+    stop_master(f, 1);
+    start(f, 2, NULL);
+    assert_int_equal(go_to_master(f), 2); /* which has heard of none of them */
+    f->messages = 0;
+    start(f, 1, NULL);
+    DEVICE_WAIT(&f->ann, f->messages >= ORPHANS);
+    assert_int_equal(count_messages(f, text), 1 + ORPHANS);
 }
 
-/* ---- how much of the log is kept ---- */
-
-static void check_prune(uint64_t before, struct cluster_log_needs kept)
+TEST(test_prune__for_those_who_are_there_are_away_or_join)
 {
-    assert_int_equal(cluster_prune_before(&kept), before);
-}
-
-TEST(test_prune__for_those_who_are_there)
-{
-    check_prune(0, (struct cluster_log_needs){500, 1000, 500, UINT64_MAX, true});
-    check_prune(4000, (struct cluster_log_needs){5000, 1000, 5000, UINT64_MAX, true});
-    check_prune(4000, (struct cluster_log_needs){5000, 1000, 4900, UINT64_MAX, true});
-}
-
-TEST(test_prune__for_those_who_are_away)
-{
-    check_prune(7, (struct cluster_log_needs){5000, 1000, 7, UINT64_MAX, true});
-    check_prune(7, (struct cluster_log_needs){5000000, 1000, 7, UINT64_MAX,
-                                              false}); /* its bound is in bytes */
-    check_prune(49000, (struct cluster_log_needs){50000, 1000, UINT64_MAX, UINT64_MAX, true});
-}
-
-TEST(test_prune__for_who_joins)
-{
-    const uint64_t copy = 20;
-    check_prune(copy, (struct cluster_log_needs){9000, 1000, 9000, copy, true});
-    check_prune(copy, (struct cluster_log_needs){5000000, 1000, 5000000, copy, true});
-    check_prune(copy - 8, (struct cluster_log_needs){9000, 1000, copy - 8, copy, true});
-    check_prune(8000, (struct cluster_log_needs){9000, 1000, 9000, copy, false});
+    const uint64_t copy = 20, nobody = UINT64_MAX;
+    const struct {
+        const char *rule;
+        uint64_t before;
+        struct cluster_log_needs needs;
+    } cases[] = {
+        {"a short log is kept", 0, {500, 1000, 500, nobody, true}},
+        {"a long log is pruned", 4000, {5000, 1000, 5000, nobody, true}},
+        {"a member is a little behind", 4000, {5000, 1000, 4900, nobody, true}},
+        {"a member is away", 7, {5000, 1000, 7, nobody, true}},
+        {"the bound of a member that is away is in bytes", 7, {5000000, 1000, 7, nobody, false}},
+        {"nobody needs the log", 49000, {50000, 1000, nobody, nobody, true}},
+        {"one joins by a copy", copy, {9000, 1000, 9000, copy, true}},
+        {"one joins by an old copy", copy, {5000000, 1000, 5000000, copy, true}},
+        {"a member needs more than the copy", copy - 8, {9000, 1000, copy - 8, copy, true}},
+        {"nobody waits for the copy", 8000, {9000, 1000, 9000, copy, false}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (cluster_prune_before(&cases[i].needs) != cases[i].before)
+            fail_msg("%s", cases[i].rule);
 }
 
 /* A status may be asked for in the turn in which a server resigns. */

@@ -91,16 +91,15 @@ static enum error take_row(void *context, const struct log_entry *row)
     f->bytes = realloc(f->bytes, row->size);
     assert_non_null(f->bytes);
     memcpy(f->bytes, row->bytes, row->size);
-    f->batch = (struct log_entry){.epoch = row->epoch,
-                                  .first_seq = row->first_seq,
-                                  .last_seq = row->last_seq,
-                                  .bytes = f->bytes,
-                                  .size = row->size};
+    f->batch = *row;
+    f->batch.bytes = f->bytes;
     return OK;
 }
 
+/* Commits what has happened at the deposed master, whose last batch it is. */
 static void read_batch(struct fixture *f)
 {
+    assert_int_equal(core_fixture_commit(&f->deposed), OK);
     uint64_t last = commit_log_committed(f->deposed.commit_log).seq;
     assert_int_equal(store_log_read(f->deposed.store, last, take_row, f), OK);
 }
@@ -120,7 +119,6 @@ static void begin(struct fixture *f)
     f->deposed.random = 77;
     core_fixture_open(&f->deposed);
     assert_true(core_fixture_register(&f->deposed, "carl"));
-    assert_int_equal(core_fixture_commit(&f->deposed), OK);
     read_batch(f);
     open_cluster(f);
 }
@@ -152,25 +150,37 @@ static void turn(struct fixture *f)
     finish_work(f);
 }
 
+static void expect_told(struct fixture *f, unsigned expected)
+{
+    turn(f);
+    assert_int_equal(told, expected);
+}
+
 static bool knows_carl(struct fixture *f)
 {
     return core_fixture_login(&f->core, "carl") != 0;
+}
+
+/* Makes the deposed master's last batch an orphan of this server. */
+static void keep_orphan(struct fixture *f)
+{
+    assert_int_equal(store_begin(f->core.store), OK);
+    assert_int_equal(store_add_orphan(f->core.store, &f->batch), OK);
+    assert_int_equal(store_commit(f->core.store), OK);
 }
 
 TEST_F(test_orphan_transfer__what_is_unknown_is_proposed)
 {
     assert_false(knows_carl(f));
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 1);
+    expect_told(f, 1);
     assert_int_equal(told_node, OTHER);
     assert_int_equal(told_orphan, 5);
     assert_int_equal(f->cluster.orphan_transfers_count, 0);
     /* And again, for the answer was lost: nothing is new. */
     uint64_t before = commit_log_applied(f->core.commit_log).seq;
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 2);
+    expect_told(f, 2);
     assert_int_equal(commit_log_applied(f->core.commit_log).seq, before);
     assert_true(knows_carl(f));
     assert_int_equal(core_fixture_commit(&f->core), OK);
@@ -189,8 +199,7 @@ TEST_F(test_orphan_transfer__undone_with_its_batch)
     assert_int_equal(told, 0);
     assert_false(knows_carl(f));
     hand_over(f, OTHER, 5); /* it comes again */
-    turn(f);
-    assert_int_equal(told, 1);
+    expect_told(f, 1);
     assert_true(knows_carl(f));
     assert_int_equal(core_fixture_commit(&f->core), OK);
 }
@@ -226,8 +235,7 @@ TEST_F(test_orphan_transfer__one_that_waits_stops_those_behind_it)
     jackdaw__batch__pack(&both, f->bytes);
     jackdaw__batch__free_unpacked(batch, NULL);
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 0);
+    expect_told(f, 0);
     assert_false(knows_carl(f));
 }
 
@@ -261,12 +269,9 @@ static void say_much(struct fixture *f, const char *name)
 {
     static char text[LONG + 1];
     memset(text, 'x', LONG);
-    assert_true(core_fixture_register(&f->deposed, name));
-    uint64_t session = core_fixture_login(&f->deposed, name);
-    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    uint64_t session = core_fixture_person(&f->deposed, name);
     for (int i = 0; i < MANY; i++)
         assert_true(core_fixture_send(&f->deposed, session, "lobby", text));
-    assert_int_equal(core_fixture_commit(&f->deposed), OK);
     read_batch(f);
 }
 
@@ -284,8 +289,7 @@ TEST_F(test_orphan_transfer__the_disk_is_full_in_the_middle)
     finish_work(f);
     assert_int_equal(told, 0);
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 1);
+    expect_told(f, 1);
 }
 
 TEST_F(test_orphan_transfer__one_of_a_node_and_so_many_nodes)
@@ -297,8 +301,7 @@ TEST_F(test_orphan_transfer__one_of_a_node_and_so_many_nodes)
     for (uint16_t node = 3; node < 3 + 2 * ORPHAN_TRANSFERS_MAX; node++)
         hand_over(f, node, 1);
     assert_int_equal(f->cluster.orphan_transfers_count, ORPHAN_TRANSFERS_MAX);
-    turn(f);
-    assert_int_equal(told, ORPHAN_TRANSFERS_MAX);
+    expect_told(f, ORPHAN_TRANSFERS_MAX);
     assert_int_equal(f->cluster.orphan_transfers_count, 0);
 }
 
@@ -306,25 +309,16 @@ TEST_F(test_orphan_transfer__bytes_that_are_no_batch_are_kept)
 {
     memset(f->bytes, 0xff, f->batch.size);
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 0);
+    expect_told(f, 0);
 }
 
 TEST_F(test_orphan_transfer__its_own)
 {
     cluster_note_orphan_transfer(&f->cluster, NULL, 0);
     assert_int_equal(f->cluster.orphan_transfers_count, 0); /* has none */
-    struct log_entry row = {.epoch = f->batch.epoch,
-                            .first_seq = f->batch.first_seq,
-                            .last_seq = f->batch.last_seq,
-                            .bytes = f->batch.bytes,
-                            .size = f->batch.size};
-    assert_int_equal(store_begin(f->core.store), OK);
-    assert_int_equal(store_add_orphan(f->core.store, &row), OK);
-    assert_int_equal(store_commit(f->core.store), OK);
+    keep_orphan(f);
     cluster_note_orphan_transfer(&f->cluster, NULL, 0);
-    turn(f);
-    assert_int_equal(told, 1);
+    expect_told(f, 1);
     assert_int_equal(told_node, 1);
     assert_int_equal(told_orphan, store_last_orphan(f->core.store));
     cluster_note_orphan_transfer(&f->cluster, NULL, told_orphan);
@@ -348,14 +342,12 @@ TEST_F(test_orphan_transfer__waits_while_the_log_is_full)
     assert_false(cluster_may_write(&f->cluster, false));
     assert_false(cluster_may_write(&f->cluster, true));
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 0);
+    expect_told(f, 0);
     f->settings.log_keep_bytes = bytes;
     assert_false(cluster_may_write(&f->cluster, false));
     assert_true(cluster_may_write(&f->cluster, true));
     hand_over(f, OTHER, 5);
-    turn(f);
-    assert_int_equal(told, 1);
+    expect_told(f, 1);
     f->cluster.needed_from_bytes =
         store_log_bytes(f->core.store); /* the member has received that, or was removed */
     assert_true(cluster_may_write(&f->cluster, false));
@@ -375,12 +367,9 @@ TEST_F(test_orphan_transfer__not_all_in_one_batch)
     assert_int_equal(told, 1);
     assert_int_equal(told_node, OTHER);
     hand_over(f, OTHER + 1, 6);
-    turn(f);
-    assert_int_equal(told, 2);
+    expect_told(f, 2);
     assert_int_equal(told_node, OTHER + 1);
 }
-
-/* ---- what ends a process ---- */
 
 static void end_process(struct core_fixture *core, const struct chat_event *event)
 {
@@ -407,12 +396,9 @@ static void take_outcome(struct fixture *f, uint64_t request, struct chat_outcom
 TEST_F(test_orphan_transfer__poison_is_refused)
 {
     f->core.event = end_process;
-    assert_true(core_fixture_register(&f->deposed, "dora"));
-    uint64_t session = core_fixture_login(&f->deposed, "dora");
-    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    uint64_t session = core_fixture_person(&f->deposed, "dora");
     assert_true(core_fixture_send(&f->deposed, session, "lobby", POISON));
     assert_true(core_fixture_send(&f->deposed, session, "lobby", "hello"));
-    assert_int_equal(core_fixture_commit(&f->deposed), OK);
     read_batch(f);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(told, 0);
@@ -433,12 +419,9 @@ TEST_F(test_orphan_transfer__poison_is_refused)
 TEST_F(test_orphan_transfer__two_poisons_are_refused)
 {
     f->core.event = end_process;
-    assert_true(core_fixture_register(&f->deposed, "dora"));
-    uint64_t session = core_fixture_login(&f->deposed, "dora");
-    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    uint64_t session = core_fixture_person(&f->deposed, "dora");
     assert_true(core_fixture_send(&f->deposed, session, "lobby", POISON));
     assert_true(core_fixture_send(&f->deposed, session, "lobby", POISON));
-    assert_int_equal(core_fixture_commit(&f->deposed), OK);
     read_batch(f);
     for (unsigned i = 0; i < 5; i++) { /* each ends two children */
         assert_int_equal(f->cluster.refused, 0);
@@ -478,14 +461,7 @@ TEST_F(test_orphan_transfer__little_at_a_time)
 /* They went with a transaction that was undone: they must go all the same. */
 TEST_F(test_orphan_transfer__dropping_is_undone)
 {
-    struct log_entry row = {.epoch = f->batch.epoch,
-                            .first_seq = f->batch.first_seq,
-                            .last_seq = f->batch.last_seq,
-                            .bytes = f->batch.bytes,
-                            .size = f->batch.size};
-    assert_int_equal(store_begin(f->core.store), OK);
-    assert_int_equal(store_add_orphan(f->core.store, &row), OK);
-    assert_int_equal(store_commit(f->core.store), OK);
+    keep_orphan(f);
     f->cluster.dropped_orphans = store_last_orphan(f->core.store);
     f->cluster.drop_orphans = f->cluster.dropped_orphans;
     assert_true(core_fixture_register(&f->core, "eve"));

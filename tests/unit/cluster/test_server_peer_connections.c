@@ -19,19 +19,7 @@
 #define CALLS_MAX 16
 #define FRAME_BYTES (16u * 1024u * 1024u)
 
-struct world {
-    struct task_queue *queue;
-    struct peer_connections *peer_connections;
-    uint64_t ahead_ms; /* of the real clock */
-    unsigned received;
-    uint16_t last_from;
-    unsigned down;
-    char last_down[ADDRESS_TEXT_SIZE];
-    char last_address[ADDRESS_TEXT_SIZE];
-    bool meets_strangers;
-};
-
-/* A server of the cluster. */
+/* A server of the cluster; not open while `server` is NULL. */
 struct other {
     Jackdaw__Cluster_Service service; /* first */
     struct rpc_server *server;
@@ -45,7 +33,19 @@ struct other {
     unsigned empty;
 };
 
-/* ---- the others ---- */
+struct world {
+    struct task_queue *queue;
+    struct peer_connections *peer_connections;
+    struct other other;
+    struct other second;
+    uint64_t ahead_ms; /* of the real clock */
+    unsigned received;
+    uint16_t last_from;
+    unsigned down;
+    char last_down[ADDRESS_TEXT_SIZE];
+    char last_address[ADDRESS_TEXT_SIZE];
+    bool meets_strangers;
+};
 
 static void answer(struct rpc_call *call, uint16_t id)
 {
@@ -104,6 +104,8 @@ static void other_open(struct other *other, struct world *world, uint16_t id,
 
 static void other_close(struct other *other)
 {
+    if (other->server == NULL)
+        return;
     rpc_server_free(other->server);
     other->server = NULL;
     for (size_t i = 0; i < other->unanswered_count; i++)
@@ -117,8 +119,6 @@ static size_t connections(const struct other *other)
     rpc_server_stats(other->server, &stats);
     return stats.peers;
 }
-
-/* ---- this server ---- */
 
 static bool on_received(void *context, const Jackdaw__ClusterMessage *message, const char *address)
 {
@@ -156,32 +156,45 @@ static void begin(struct world *world)
 
 static void end(struct world *world)
 {
+    other_close(&world->other);
+    other_close(&world->second);
     peer_connections_free(world->peer_connections);
     (void)task_queue_run(world->queue, SIZE_MAX);
     task_queue_free(world->queue);
 }
 
-static void turn(struct world *world, struct other *one, struct other *two)
+static void turn(struct world *world)
 {
     peer_connections_tick(world->peer_connections, now(world));
     peer_connections_flush(world->peer_connections);
     task_queue_wait(world->queue, 5);
     (void)task_queue_run(world->queue, SIZE_MAX);
-    if (one != NULL && one->server != NULL)
-        rpc_server_flush(one->server);
-    if (two != NULL && two->server != NULL)
-        rpc_server_flush(two->server);
+    if (world->other.server != NULL)
+        rpc_server_flush(world->other.server);
+    if (world->second.server != NULL)
+        rpc_server_flush(world->second.server);
 }
 
-#define WAIT(world, one, two, condition)                             \
+static void turns(struct world *world, int count)
+{
+    for (int i = 0; i < count; i++)
+        turn(world);
+}
+
+#define WAIT(world, condition)                                       \
     do {                                                             \
         uint64_t wait_until_ms = clock_monotonic_ms() + PATIENCE_MS; \
         while (!(condition)) {                                       \
             if (clock_monotonic_ms() > wait_until_ms)                \
                 fail_msg("waited in vain for: %s", #condition);      \
-            turn((world), (one), (two));                             \
+            turn(world);                                             \
         }                                                            \
     } while (0)
+
+static bool is_connected(const struct world *world, uint16_t id)
+{
+    return peer_connections_is_connected(world->peer_connections, id);
+}
 
 static void send(struct world *world, enum replica_message_kind kind, uint16_t to,
                  const char *address)
@@ -197,296 +210,243 @@ static void set_member(struct world *world, uint16_t id, const char *internal)
     peer_connections_set_members(world->peer_connections, members, 2, 1);
 }
 
-/* ---- whom it reaches ---- */
-
-TEST_ON(test_peer_connections_send__a_seed_tells_who_it_is, struct world, begin, end)
+static void begin_seed(struct world *world)
 {
-    struct other other;
-    other_open(&other, f, 7, NULL);
-    send(f, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(f, &other, NULL, f->received == 1);
-    assert_int_equal(f->last_from, 7);
-    assert_true(peer_connections_is_connected(f->peer_connections, 7));
-    send(f, REPLICA_PING, 7, NULL);
-    WAIT(f, &other, NULL, f->received == 2);
-    assert_int_equal(connections(&other), 1);
-    other_close(&other);
+    begin(world);
+    other_open(&world->other, world, 2, NULL);
 }
 
-TEST_ON(test_peer_connections_send__nobody_known_is_nobody, struct world, begin, end)
+static void begin_member(struct world *world)
 {
-    struct other other;
-    other_open(&other, f, 7, NULL);
-    other.is_mute = true; /* there is a connection to nobody knows whom */
-    send(f, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(f, &other, NULL, other.messages == 1);
+    begin_seed(world);
+    set_member(world, 2, world->other.address);
+    WAIT(world, is_connected(world, 2));
+}
+
+static void begin_two(struct world *world)
+{
+    begin_seed(world);
+    other_open(&world->second, world, 2, NULL);
+}
+
+#define SEED_TEST(name) TEST_ON(name, struct world, begin_seed, end)
+#define MEMBER_TEST(name) TEST_ON(name, struct world, begin_member, end)
+#define TWO_TEST(name) TEST_ON(name, struct world, begin_two, end)
+
+SEED_TEST(test_peer_connections_send__a_seed_tells_who_it_is)
+{
+    send(f, REPLICA_LEADER_QUERY, 0, f->other.address);
+    WAIT(f, f->received == 1);
+    assert_int_equal(f->last_from, 2);
+    assert_true(is_connected(f, 2));
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, f->received == 2);
+    assert_int_equal(connections(&f->other), 1);
+}
+
+SEED_TEST(test_peer_connections_send__nobody_known_is_nobody)
+{
+    f->other.is_mute = true; /* there is a connection to nobody knows whom */
+    send(f, REPLICA_LEADER_QUERY, 0, f->other.address);
+    WAIT(f, f->other.messages == 1);
     send(f, REPLICA_PING, 0, NULL);
     send(f, REPLICA_PING, 0, "");
     send(f, REPLICA_PING, 9, NULL);
     send(f, REPLICA_PING, 9, "no address");
-    send(f, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(f, &other, NULL, other.messages == 2);
-    assert_false(peer_connections_is_connected(f->peer_connections, 0));
-    assert_false(peer_connections_is_connected(f->peer_connections, 9));
-    other_close(&other);
+    send(f, REPLICA_LEADER_QUERY, 0, f->other.address);
+    WAIT(f, f->other.messages == 2);
+    assert_false(is_connected(f, 0));
+    assert_false(is_connected(f, 9));
 }
 
-TEST_ON(test_peer_connections_send__acks_are_not_answered, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_send__acks_are_not_answered)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
     send(f, REPLICA_ACK, 2, NULL);
     send(f, REPLICA_PING, 2, NULL);
-    WAIT(f, &other, NULL, f->received == 1);
-    assert_int_equal(other.messages, 2);
-    for (int i = 0; i < 10; i++)
-        turn(f, &other, NULL);
+    WAIT(f, f->received == 1);
+    assert_int_equal(f->other.messages, 2);
+    turns(f, 10);
     assert_int_equal(f->received, 1);
-    other_close(&other);
 }
 
 /* A page of orphans that ends with a large batch. */
-TEST_ON(test_peer_connections_send__what_is_handed_over_is_large, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_send__what_is_handed_over_is_large)
 {
     static uint8_t bytes[2 * REPLICA_ENTRIES_BYTES];
     struct log_entry batch = {
         .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
     struct replica_message orphan_transfer = {
         .kind = REPLICA_ORPHAN_TRANSFER, .from = 1, .to = 2, .orphan_transfer = {1, &batch, 1}};
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
     peer_connections_send(f->peer_connections, &orphan_transfer, NULL);
-    WAIT(f, &other, NULL, other.messages == 1);
-    other_close(&other);
+    WAIT(f, f->other.messages == 1);
 }
 
 /* A slow way would carry nothing but repetitions. */
-TEST_ON(test_peer_connections_send__what_is_large_is_sent_once_at_a_time, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_send__what_is_large_is_sent_once_at_a_time)
 {
     static const enum replica_message_kind kinds[] = {REPLICA_FETCH, REPLICA_SNAPSHOT_REQUEST,
                                                       REPLICA_ORPHAN_TRANSFER};
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        unsigned before = other.messages;
-        other.is_mute = true;
+        unsigned before = f->other.messages;
+        f->other.is_mute = true;
         send(f, kinds[i], 2, NULL);
         send(f, kinds[i], 2, NULL);
         send(f, REPLICA_PING, 2, NULL);
-        WAIT(f, &other, NULL, other.messages == before + 2);
-        other.is_mute = false;
-        while (other.unanswered_count > 0)
-            answer(other.unanswered[--other.unanswered_count], 2);
-        WAIT(f, &other, NULL, f->received == before + 2);
+        WAIT(f, f->other.messages == before + 2);
+        f->other.is_mute = false;
+        while (f->other.unanswered_count > 0)
+            answer(f->other.unanswered[--f->other.unanswered_count], 2);
+        WAIT(f, f->received == before + 2);
         send(f, kinds[i], 2, NULL);
-        WAIT(f, &other, NULL, f->received == before + 3);
-        assert_int_equal(other.messages, before + 3);
+        WAIT(f, f->received == before + 3);
+        assert_int_equal(f->other.messages, before + 3);
     }
-    other_close(&other);
 }
 
-TEST_ON(test_peer_connections_set_members__one_that_has_moved, struct world, begin, end)
+TWO_TEST(test_peer_connections_set_members__one_that_has_moved)
 {
-    struct other before;
-    struct other after;
-    other_open(&before, f, 2, NULL);
-    other_open(&after, f, 2, NULL);
-    set_member(f, 2, before.address);
-    WAIT(f, &before, &after, connections(&before) == 1);
-    set_member(f, 2, after.address);
-    WAIT(f, &before, &after,
-         connections(&after) == 1 && peer_connections_is_connected(f->peer_connections, 2));
+    set_member(f, 2, f->other.address);
+    WAIT(f, connections(&f->other) == 1);
+    set_member(f, 2, f->second.address);
+    WAIT(f, connections(&f->second) == 1 && is_connected(f, 2));
     send(f, REPLICA_PING, 2, NULL);
-    WAIT(f, &before, &after, f->received == 1);
-    assert_int_equal(after.messages, 1);
-    assert_string_equal(f->last_address, after.address);
-    other_close(&before);
+    WAIT(f, f->received == 1);
+    assert_int_equal(f->second.messages, 1);
+    assert_string_equal(f->last_address, f->second.address);
+    other_close(&f->other);
     send(f, REPLICA_PING, 2, NULL);
-    WAIT(f, NULL, &after, f->received == 2);
-    assert_string_not_equal(f->last_down, after.address);
-    other_close(&after);
+    WAIT(f, f->received == 2);
+    assert_string_not_equal(f->last_down, f->second.address);
 }
 
 /* It answers as a seed, and we have not heard yet that it is no longer where it was. */
-TEST_ON(test_peer_connections_send__to_one_that_is_known_elsewhere, struct world, begin, end)
+TWO_TEST(test_peer_connections_send__to_one_that_is_known_elsewhere)
 {
-    struct other before;
-    struct other after;
-    other_open(&before, f, 2, NULL);
-    other_open(&after, f, 2, NULL);
-    set_member(f, 2, before.address);
-    other_close(&before);
-    send(f, REPLICA_LEADER_QUERY, 0, after.address);
-    WAIT(f, NULL, &after, f->received == 1);
-    send(f, REPLICA_JOIN, 2, before.address);
-    WAIT(f, NULL, &after, f->received == 2);
-    assert_int_equal(after.messages, 2);
-    other_close(&after);
+    set_member(f, 2, f->other.address);
+    other_close(&f->other);
+    send(f, REPLICA_LEADER_QUERY, 0, f->second.address);
+    WAIT(f, f->received == 1);
+    send(f, REPLICA_JOIN, 2, f->other.address);
+    WAIT(f, f->received == 2);
+    assert_int_equal(f->second.messages, 2);
 }
 
 /* What answers at a member's address is of another cluster: the member is not there. */
-TEST_ON(test_peer_connections_send__a_stranger_at_the_address, struct world, begin, end)
+TWO_TEST(test_peer_connections_send__a_stranger_at_the_address)
 {
-    struct other stranger;
-    struct other other;
-    other_open(&stranger, f, 2, NULL);
-    other_open(&other, f, 2, NULL);
-    set_member(f, 2, stranger.address);
-    WAIT(f, &stranger, &other, peer_connections_is_connected(f->peer_connections, 2));
+    set_member(f, 2, f->other.address);
+    WAIT(f, is_connected(f, 2));
     f->meets_strangers = true;
-    send(f, REPLICA_LEADER_QUERY, 2, stranger.address);
-    WAIT(f, &stranger, &other, f->received == 1);
-    assert_false(peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_LEADER_QUERY, 2, f->other.address);
+    WAIT(f, f->received == 1);
+    assert_false(is_connected(f, 2));
     f->meets_strangers = false;
-    send(f, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(f, &stranger, &other, f->received == 2);
-    assert_true(peer_connections_is_connected(f->peer_connections, 2));
-    other_close(&stranger);
-    other_close(&other);
+    send(f, REPLICA_LEADER_QUERY, 0, f->second.address);
+    WAIT(f, f->received == 2);
+    assert_true(is_connected(f, 2));
 }
 
-/* ---- who is gone ---- */
-
-TEST_ON(test_peer_connections_down__the_connection_is_closed, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_down__the_connection_is_closed)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
     assert_int_equal(f->down, 0);
     struct address address;
-    rpc_server_address(other.server, &address);
-    other_close(&other);
-    WAIT(f, NULL, NULL, f->down > 0);
-    assert_string_equal(f->last_down, other.address);
-    assert_false(peer_connections_is_connected(f->peer_connections, 2));
-    WAIT(f, NULL, NULL, f->down == 2); /* nobody listens there, either */
-    for (int i = 0; i < 100; i++)
-        turn(f, NULL, NULL);
-    assert_int_equal(f->down, 2);       /* which is told once */
-    other_open(&other, f, 2, &address); /* and is found again */
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    rpc_server_address(f->other.server, &address);
+    other_close(&f->other);
+    WAIT(f, f->down > 0);
+    assert_string_equal(f->last_down, f->other.address);
+    assert_false(is_connected(f, 2));
+    WAIT(f, f->down == 2); /* nobody listens there, either */
+    turns(f, 100);
+    assert_int_equal(f->down, 2);          /* which is told once */
+    other_open(&f->other, f, 2, &address); /* and is found again */
+    WAIT(f, is_connected(f, 2));
     send(f, REPLICA_PING, 2, NULL);
-    WAIT(f, &other, NULL, f->received == 1);
-    other_close(&other);
+    WAIT(f, f->received == 1);
 }
 
 /* A machine that was cut off: the connection stands, and nothing comes. */
-TEST_ON(test_peer_connections_tick__silence_makes_a_new_connection, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_tick__silence_makes_a_new_connection)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    other.is_mute = true;
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    f->other.is_mute = true;
     send(f, REPLICA_PING, 2, NULL);
-    WAIT(f, &other, NULL, other.messages == 1);
-    other.is_mute = false;
+    WAIT(f, f->other.messages == 1);
+    f->other.is_mute = false;
     f->ahead_ms += SILENCE_MS + 1;
-    turn(f, &other, NULL);
-    WAIT(f, &other, NULL,
-         peer_connections_is_connected(f->peer_connections, 2) && connections(&other) == 1);
+    turn(f);
+    WAIT(f, is_connected(f, 2) && connections(&f->other) == 1);
     send(f, REPLICA_PING, 2, NULL);
-    WAIT(f, &other, NULL, f->received == 1);
-    assert_true(rpc_call_is_cancelled(other.unanswered[0])); /* the old one has gone */
-    assert_int_equal(f->down, 0);                            /* which we did ourselves */
-    other_close(&other);
+    WAIT(f, f->received == 1);
+    assert_true(rpc_call_is_cancelled(f->other.unanswered[0])); /* the old one has gone */
+    assert_int_equal(f->down, 0);                               /* which we did ourselves */
 }
 
 /* Much is on its way: that takes longer, but not for ever. */
-TEST_ON(test_peer_connections_tick__what_is_large_takes_its_time, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_tick__what_is_large_takes_its_time)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    other.is_mute = true;
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    f->other.is_mute = true;
     send(f, REPLICA_ORPHAN_TRANSFER, 2, NULL);
-    WAIT(f, &other, NULL, other.messages == 1);
+    WAIT(f, f->other.messages == 1);
     f->ahead_ms += 4000;
-    for (int i = 0; i < 10; i++)
-        turn(f, &other, NULL);
-    assert_true(peer_connections_is_connected(f->peer_connections, 2));
-    answer(other.unanswered[0], 2);
-    other.unanswered_count = 0;
-    WAIT(f, &other, NULL, f->received == 1);
+    turns(f, 10);
+    assert_true(is_connected(f, 2));
+    answer(f->other.unanswered[0], 2);
+    f->other.unanswered_count = 0;
+    WAIT(f, f->received == 1);
     send(f, REPLICA_ORPHAN_TRANSFER, 2, NULL);
-    WAIT(f, &other, NULL, other.messages == 2);
-    other.is_mute = false;
+    WAIT(f, f->other.messages == 2);
+    f->other.is_mute = false;
     f->ahead_ms += 5001;
-    turn(f, &other, NULL);
-    WAIT(f, &other, NULL, rpc_call_is_cancelled(other.unanswered[0]));
-    WAIT(f, &other, NULL,
-         peer_connections_is_connected(f->peer_connections, 2) && connections(&other) == 1);
+    turn(f);
+    WAIT(f, rpc_call_is_cancelled(f->other.unanswered[0]));
+    WAIT(f, is_connected(f, 2) && connections(&f->other) == 1);
     send(f, REPLICA_ORPHAN_TRANSFER, 2, NULL);
-    WAIT(f, &other, NULL, f->received == 2);
+    WAIT(f, f->received == 2);
     assert_int_equal(f->down, 0);
-    other_close(&other);
 }
 
-/* ---- how long, how many ---- */
-
-TEST_ON(test_peer_connections_tick__a_member_hears_that_we_are_there, struct world, begin, end)
+MEMBER_TEST(test_peer_connections_tick__a_member_hears_that_we_are_there)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
-    assert_int_equal(other.frames, 0);
+    assert_int_equal(f->other.frames, 0);
     for (unsigned i = 1; i <= 3; i++) {
         f->ahead_ms += 30000;
-        WAIT(f, &other, NULL, other.empty == i);
+        WAIT(f, f->other.empty == i);
     }
-    assert_int_equal(other.frames, 3);
+    assert_int_equal(f->other.frames, 3);
     assert_int_equal(f->down, 0);
-    assert_true(peer_connections_is_connected(f->peer_connections, 2));
-    other_close(&other);
+    assert_true(is_connected(f, 2));
 }
 
-TEST_ON(test_peer_connections_tick__a_stranger_is_forgotten, struct world, begin, end)
+SEED_TEST(test_peer_connections_tick__a_stranger_is_forgotten)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
-    send(f, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(f, &other, NULL, f->received == 1);
+    send(f, REPLICA_LEADER_QUERY, 0, f->other.address);
+    WAIT(f, f->received == 1);
     f->ahead_ms += 31000;
-    WAIT(f, &other, NULL, connections(&other) == 0);
-    assert_int_equal(other.frames, 1);
+    WAIT(f, connections(&f->other) == 0);
+    assert_int_equal(f->other.frames, 1);
     assert_int_equal(f->down, 0);
-    assert_false(peer_connections_is_connected(f->peer_connections, 2));
-    other_close(&other);
+    assert_false(is_connected(f, 2));
 }
 
-TEST_ON(test_peer_connections_send__as_many_as_there_are_places, struct world, begin, end)
+SEED_TEST(test_peer_connections_send__as_many_as_there_are_places)
 {
-    struct other other;
-    other_open(&other, f, 2, NULL);
     char address[ADDRESS_TEXT_SIZE];
     for (unsigned i = 1; i <= PEER_CONNECTIONS_MAX; i++) {
         (void)snprintf(address, sizeof address, "127.0.1.%u:1", i);
         send(f, REPLICA_LEADER_QUERY, 0, address);
     }
-    send(f, REPLICA_LEADER_QUERY, 0, other.address);
-    set_member(f, 2, other.address);
-    for (int i = 0; i < 10; i++)
-        turn(f, &other, NULL);
-    assert_int_equal(connections(&other), 0);
+    send(f, REPLICA_LEADER_QUERY, 0, f->other.address);
+    set_member(f, 2, f->other.address);
+    turns(f, 10);
+    assert_int_equal(connections(&f->other), 0);
     f->ahead_ms += 31000; /* those that nobody needed make place */
-    turn(f, &other, NULL);
-    set_member(f, 2, other.address);
-    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    turn(f);
+    set_member(f, 2, f->other.address);
+    WAIT(f, is_connected(f, 2));
     send(f, REPLICA_ACK, 2, NULL);
-    WAIT(f, &other, NULL, other.messages == 1);
-    other_close(&other);
+    WAIT(f, f->other.messages == 1);
 }
 
-/* What is in the log of what body does. */
+/* What peer_connections_log_unreachable logs. */
 static const char *log_of_complaint(struct peer_connections *peer_connections)
 {
     static char text[4096];
@@ -508,7 +468,7 @@ static const char *log_of_complaint(struct peer_connections *peer_connections)
 TEST_ON(test_peer_connections_complain__tells_where_nobody_listens, struct world, begin, end)
 {
     set_member(f, 2, "127.0.0.1:1");
-    WAIT(f, NULL, NULL, f->down == 1); /* refused */
+    WAIT(f, f->down == 1); /* refused */
     const char *log = log_of_complaint(f->peer_connections);
     assert_non_null(strstr(log, "no_server_there address=127.0.0.1:1 "
                                 "found=\"nothing that listens\""));

@@ -4,11 +4,11 @@
 #include "base/log.h"
 #include "cluster/snapshots.h"
 #include "support/core_fixture.h"
+#include "support/damage.h"
 #include "support/folder.h"
 #include "support/test.h"
 
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,15 +118,20 @@ static bool give(struct fixture *f, struct replica_snapshot_chunk *chunk)
     return snapshots_send(f->giver, chunk, NOW_MS);
 }
 
+static void wait_for_work(struct fixture *f, uint64_t until_ms)
+{
+    assert_true(clock_monotonic_ms() < until_ms);
+    task_queue_wait(f->core.queue, 100);
+    core_fixture_run(&f->core);
+}
+
 /* Asks until there is something; it may take a copy. */
 static void must_give(struct fixture *f, struct replica_snapshot_chunk *chunk)
 {
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     struct replica_snapshot_chunk asked = *chunk;
     while (!give(f, chunk)) {
-        assert_true(clock_monotonic_ms() < until_ms);
-        task_queue_wait(f->core.queue, 100);
-        core_fixture_run(&f->core);
+        wait_for_work(f, until_ms);
         *chunk = asked;
     }
 }
@@ -172,8 +177,6 @@ static void check_transfer(struct fixture *f, struct replica_snapshot_chunk chun
     check_taken(f, seq);
 }
 
-/* ---- the whole way ---- */
-
 TEST_F(test_snapshots_give__a_whole_database)
 {
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
@@ -194,7 +197,6 @@ TEST_F(test_snapshots_give__goes_on_where_it_stopped)
 {
     struct replica_snapshot_chunk first = first_chunk(f);
     assert_int_equal(snapshots_receive(f->taker, &first), OK);
-    uint64_t seq = last_seq(f);
     struct replica_snapshot_chunk other = first_chunk(f); /* of a third server */
     assert_int_equal(other.snapshot, first.snapshot);
     assert_int_equal(other.offset, 0);
@@ -202,8 +204,7 @@ TEST_F(test_snapshots_give__goes_on_where_it_stopped)
     must_give(f, &next);
     assert_int_equal(next.snapshot, first.snapshot);
     assert_int_equal(next.offset, first.size);
-    transfer(f, next);
-    check_taken(f, seq);
+    check_transfer(f, next);
 }
 
 TEST_F(test_snapshots_give__another_one_begins_anew)
@@ -229,13 +230,9 @@ TEST_F(test_snapshots_give__no_room_for_a_copy)
     assert_int_equal(snapshots_needed_seq(f->giver), UINT64_MAX); /* not again at once */
     assert_false(snapshots_send(f->giver, &chunk, NOW_MS + 5000));
     assert_int_equal(snapshots_needed_seq(f->giver), last_seq(f));
-    uint64_t seq = last_seq(f);
     must_give(f, &chunk);
-    transfer(f, chunk);
-    check_taken(f, seq);
+    check_transfer(f, chunk);
 }
-
-/* ---- which one ---- */
 
 TEST_F(test_snapshots_give__too_old_for_who_asks)
 {
@@ -276,8 +273,6 @@ TEST_F(test_snapshots_give__the_log_has_gone_on_without_it)
     must_give(f, &begins);
     assert_int_equal(begins.last.seq, last_seq(f));
 }
-
-/* ---- how long ---- */
 
 /* The log from there on is for whoever gets the copy: from the moment that it is begun. */
 TEST_F(test_snapshots_needed_seq)
@@ -342,22 +337,16 @@ TEST_F(test_snapshots_free__while_one_is_made)
     f->giver = NULL;
 }
 
-static void leave_behind(const char *folder, const char *name)
-{
-    char path[512];
-    path_in(folder, name, path);
-    int descriptor = open(path, O_WRONLY | O_CREAT, 0600);
-    assert_true(descriptor >= 0);
-    (void)close(descriptor);
-}
-
 TEST_F(test_snapshots_new__removes_what_was_left_behind)
 {
     static const char *const names[] = {"snapshot-given.db", "snapshot-given.db.part",
                                         "snapshot-taken.db"};
     snapshots_free(f->taker);
-    for (size_t i = 0; i < 3; i++)
-        leave_behind(f->other, names[i]);
+    for (size_t i = 0; i < 3; i++) {
+        char path[512];
+        path_in(f->other, names[i], path);
+        assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
+    }
     f->taker = open_snapshots(f, f->other);
     for (size_t i = 0; i < 3; i++)
         assert_false(exists(f->other, names[i]));
@@ -374,8 +363,6 @@ TEST(test_snapshots_new__a_folder_with_too_long_a_name)
                      ERROR_INVALID);
     assert_true(strlen(why.text) > 0);
 }
-
-/* ---- keeping ---- */
 
 TEST_F(test_snapshots_keep__only_the_next_one)
 {
@@ -416,23 +403,27 @@ TEST_F(test_snapshots_keep__the_disk_is_full)
     check_transfer(f, chunk);
 }
 
-/* ---- looking at what was kept ---- */
-
 static void take_all(struct fixture *f)
 {
-    struct replica_snapshot_chunk chunk = first_chunk(f);
-    transfer(f, chunk);
+    transfer(f, first_chunk(f));
 }
 
 static void wait_until_checked(struct fixture *f)
 {
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     unsigned before = f->checked;
-    while (f->checked == before) {
-        assert_true(clock_monotonic_ms() < until_ms);
-        task_queue_wait(f->core.queue, 100);
-        core_fixture_run(&f->core);
-    }
+    while (f->checked == before)
+        wait_for_work(f, until_ms);
+}
+
+/* A new check of what the taker has ends with the error. */
+static void expect_found(struct fixture *f, enum error expected)
+{
+    enum error found = ERROR_INTERNAL;
+    assert_false(snapshots_check_received(f->taker, &found));
+    wait_until_checked(f);
+    assert_true(snapshots_check_received(f->taker, &found));
+    assert_int_equal(found, expected);
 }
 
 /* Breaks a page in the middle of what the taker has. */
@@ -467,47 +458,30 @@ TEST_F(test_snapshots_check_kept__beside_the_core)
 
 TEST_F(test_snapshots_check_kept__it_is_no_good)
 {
-    enum error found = OK;
     take_all(f);
     spoil(f);
-    assert_false(snapshots_check_received(f->taker, &found));
-    wait_until_checked(f);
-    assert_true(snapshots_check_received(f->taker, &found));
-    assert_int_equal(found, ERROR_CORRUPT);
+    expect_found(f, ERROR_CORRUPT);
     assert_false(exists(f->other, "snapshot-taken.db")); /* it gives its room back */
     take_all(f);
-    assert_false(snapshots_check_received(f->taker, &found)); /* of another one nothing is known */
-    wait_until_checked(f);
-    assert_true(snapshots_check_received(f->taker, &found));
-    assert_int_equal(found, OK);
+    expect_found(f, OK); /* of another one nothing is known before */
     check_taken(f, last_seq(f));
 }
 
 /* As a database it is whole; but no server could start with it. */
-TEST(test_snapshots_check_kept__no_server_can_load_it)
+TEST_F(test_snapshots_check_kept__no_server_can_load_it)
 {
     static const char *const changes[] = {
         "UPDATE session SET id = 0",
         "INSERT OR REPLACE INTO cluster_members VALUES (1, 65537, 1, x'ff00')",
         "UPDATE run_tail SET runs = x'ff'",
     };
+    char path[512];
+    path_in(f->other, "snapshot-taken.db", path);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        struct fixture f;
-        char path[512];
-        enum error found = OK;
-        sqlite3 *database = NULL;
-        begin(&f);
-        take_all(&f);
-        path_in(f.other, "snapshot-taken.db", path);
-        assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-        assert_int_equal(sqlite3_exec(database, changes[i], NULL, NULL, NULL), SQLITE_OK);
-        assert_int_equal(sqlite3_close(database), SQLITE_OK);
-        assert_false(snapshots_check_received(f.taker, &found));
-        wait_until_checked(&f);
-        assert_true(snapshots_check_received(f.taker, &found));
-        assert_int_equal(found, ERROR_CORRUPT);
-        assert_false(exists(f.other, "snapshot-taken.db"));
-        end(&f);
+        take_all(f);
+        damage_execute(path, changes[i]);
+        expect_found(f, ERROR_CORRUPT);
+        assert_false(exists(f->other, "snapshot-taken.db"));
     }
 }
 

@@ -75,8 +75,6 @@ static uint64_t committed(const struct core_fixture *core)
     return commit_log_committed(core->commit_log).seq;
 }
 
-/* ---- commit waiters ---- */
-
 TEST_F(test_commit_log_gate__nothing_pending_opens_at_once)
 {
     struct commit_record noted;
@@ -170,8 +168,6 @@ TEST_F(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt)
     assert_false(core_fixture_send(&f->core, f->ann, "lobby", "two"));
     assert_int_equal(f->core.error, ERROR_CLOSED);
 }
-
-/* ---- rolling back ---- */
 
 TEST_F(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
 {
@@ -292,8 +288,6 @@ TEST(test_commit_log_commit__disk_error_at_every_write)
 {
     check_every_fault(FAULTY_IO);
 }
-
-/* ---- the log ---- */
 
 struct read_job {
     uint64_t next_seq;

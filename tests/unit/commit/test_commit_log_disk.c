@@ -20,8 +20,6 @@
 
 #define MANY 600 /* entries: more than are applied in one transaction */
 
-/* ---- a disk on which no transaction begins ---- */
-
 static enum error begin_error;
 
 enum error __real_store_begin(struct store *store);
@@ -31,8 +29,6 @@ enum error __wrap_store_begin(struct store *store)
 {
     return begin_error == OK ? __real_store_begin(store) : begin_error;
 }
-
-/* ---- commit waiters, and a disk that hangs ---- */
 
 struct commit_record {
     struct commit_waiter commit_waiter;
@@ -84,8 +80,6 @@ static void wait_for_disk(struct core_fixture *core)
         core_fixture_run(core);
     }
 }
-
-/* ---- one that orders writes ---- */
 
 struct fixture {
     struct core_fixture core;
@@ -323,8 +317,6 @@ TEST_F(test_commit_log_replaced__what_is_gated_is_in_doubt)
     assert_int_equal(committed(&f->core), 0);
 }
 
-/* ---- one that follows ---- */
-
 /* The log of a master, and a commit log that it is fed to. */
 struct pair {
     struct fixture master;
@@ -450,8 +442,6 @@ TEST_ON(test_commit_log_append__the_write_before_fails, struct pair, begin_pair,
     assert_alike(f);
 }
 
-/* ---- what does not fit ---- */
-
 /* The last entry of the master's log, to be changed. */
 struct entry_copy {
     struct log_entry entry;
@@ -554,8 +544,6 @@ TEST(test_commit_log_catch_up__what_does_not_fit)
     for (enum damage damage = NO_DAMAGE; damage < DAMAGES; damage++)
         check_damage(damage);
 }
-
-/* ---- both ---- */
 
 /* The first batch of an epoch shares its transaction with the list that the epoch begins with: where
  * it cannot stay, the driver has to know that the list is undone as well. */

@@ -74,8 +74,6 @@ static char *repeat(char *buffer, char letter, size_t count)
     return buffer;
 }
 
-/* ---- Info ---- */
-
 TEST(test_info__needs_no_session_and_tells_the_limits)
 {
     struct fixture f;
@@ -125,8 +123,6 @@ TEST(test_info__every_interface_is_told_as_this_machines_own)
     folder_remove(folder);
 }
 
-/* ---- without a session ---- */
-
 static bool needs_session(const char *method)
 {
     return strcmp(method, "Info") != 0 && strcmp(method, "RegisterAccount") != 0 &&
@@ -166,8 +162,6 @@ TEST_F(test_every_call__without_a_valid_token)
     }
     device_close(&nobody);
 }
-
-/* ---- RegisterAccount ---- */
 
 static void expect_register(struct fixture *f, enum status expected, const char *name,
                             const char *password, uint8_t nonce_byte, size_t nonce_size)
@@ -231,8 +225,6 @@ TEST_F(test_register__one_name_by_many_at_once)
     }
     assert_int_equal(registered, 2); /* one request and its retry */
 }
-
-/* ---- Login, Logout ---- */
 
 static void expect_login(struct fixture *f, struct device *device, enum status expected,
                          const char *name, const char *password)
@@ -305,8 +297,6 @@ TEST_F(test_logout)
     EXPECT(f, &f->ann, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 2));
     EXPECT(f, &f->ann, STATUS_UNAUTHENTICATED, "Logout", Logout, LOGOUT, (r.request = 2));
 }
-
-/* ---- DeleteAccount ---- */
 
 static void expect_delete(struct fixture *f, struct device *device, enum status expected,
                           uint64_t request, const char *password)
@@ -419,8 +409,6 @@ TEST_F(test_delete_account__hands_over_what_was_undelivered)
     device_close(&other);
 }
 
-/* ---- ListAccounts, Heartbeat ---- */
-
 TEST_F(test_list_accounts)
 {
     EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 0));
@@ -462,8 +450,6 @@ TEST_F(test_heartbeat__counts_what_is_undelivered)
     expect_login(f, &f->bob, STATUS_OK, "bob", DEVICE_PASSWORD);
     assert_in_range(REPLY(f, Login)->n_undelivered, 0, 2); /* written now and then, and on logout */
 }
-
-/* ---- rooms ---- */
 
 TEST_F(test_join_room)
 {
@@ -599,8 +585,6 @@ TEST_F(test_leave_topic_list)
     assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_OK);
 }
 
-/* ---- Send ---- */
-
 TEST_F(test_send__limits_from_both_sides)
 {
     char *text = test_malloc(400000);
@@ -657,8 +641,6 @@ TEST_F(test_send__where_it_goes)
     assert_int_equal(device_send(&f->ann, "@ann", "note to self"), STATUS_OK);
 }
 
-/* ---- idempotency ---- */
-
 TEST_F(test_request_numbers__each_is_carried_out_once)
 {
     assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_NOT_FOUND); /* request 1 */
@@ -714,8 +696,6 @@ TEST_F(test_request_numbers__window_of_outcomes)
     }
 }
 
-/* ---- History, SetTyping ---- */
-
 TEST_F(test_history)
 {
     assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
@@ -748,8 +728,6 @@ TEST_F(test_history)
     EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "SetTyping", SetTyping, SET_TYPING,
            (r.room = TEXT("lobby"), r.typing = true));
 }
-
-/* ---- limits ---- */
 
 TEST(test_rate_limit)
 {

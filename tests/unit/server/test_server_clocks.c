@@ -40,8 +40,6 @@ static int64_t error_of(const struct scene *scene)
     return (int64_t)(clocks_time(&scene->clocks) - START_MS - scene->now_ms);
 }
 
-/* ---- alone ---- */
-
 TEST(test_alone__the_own_clock_counts)
 {
     struct scene scene = started(YEAR_MS);
@@ -109,8 +107,6 @@ TEST(test_alone__small_corrections_count_at_once)
     pass(&scene, 10);
     assert_int_equal(error_of(&scene), scene.ahead_ms);
 }
-
-/* ---- among others ---- */
 
 TEST(test_three__one_wrong_clock_changes_nothing)
 {
@@ -198,8 +194,6 @@ TEST(test_others__what_makes_no_sense)
     assert_true(clocks_difference(&scene.clocks, 1 + 2 * REPLICA_MEMBERS_MAX, &difference_ms));
     assert_int_equal(difference_ms, 9);
 }
-
-/* ---- warnings ---- */
 
 static void note(void *context, uint16_t node, int64_t difference_ms)
 {

@@ -53,8 +53,6 @@ static void restart(struct fixture *f)
     device_reopen(&f->bob, f->live);
 }
 
-/* ---- a stream over the wire ---- */
-
 struct stream {
     struct answer answer; /* first */
     struct device *device;
@@ -104,8 +102,6 @@ static struct stream stream_from_start(void)
     jackdaw__position__init(&stream.cursor);
     return stream;
 }
-
-/* ---- stopping ---- */
 
 TEST_F(test_core_stop__open_polls_are_answered)
 {
@@ -168,8 +164,6 @@ TEST(test_core_stop__logins_under_way_are_answered)
     end(&f);
 }
 
-/* ---- starting ---- */
-
 static void expect_refusal(const char *folder, const char *const *options, const char *hint)
 {
     struct error_text why = {.text = ""};
@@ -208,8 +202,6 @@ TEST(test_core_open__folder_of_another_id)
     expect_refusal(folder, (const char *[]){"2", NULL}, "belongs to server 1");
     folder_remove(folder);
 }
-
-/* ---- starting again ---- */
 
 TEST_F(test_core__nothing_is_lost_by_restarts)
 {
@@ -317,8 +309,6 @@ TEST(test_presence__silence_is_noticed)
     device_open(&f.bob, f.live);
     end(&f);
 }
-
-/* ---- a full disk ---- */
 
 static void limit_files(rlim_t bytes)
 {

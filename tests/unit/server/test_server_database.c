@@ -224,8 +224,6 @@ TEST(test_database__a_whole_one)
     assert_int_equal(start_with(f, "PRAGMA user_version", &why), OK);
 }
 
-/* ---- at random ---- */
-
 static uint64_t next_random(uint64_t *random)
 {
     *random ^= *random << 13;

@@ -17,8 +17,6 @@
 /* TLS_FILES is the folder of the certificates, from CMake. */
 #define AUTHORITY TLS_FILES "/authority.pem"
 
-/* ---- the one between ---- */
-
 struct slave {
     struct task_queue *queue;
     struct rpc_server *server;
@@ -121,8 +119,6 @@ static void slave_follow(struct slave *slave, const struct address *address)
     WAIT_UNTIL(NULL, !atomic_load(&slave->is_wanted));
 }
 
-/* ---- all three ---- */
-
 struct row {
     struct probe *master;
     struct slave slave;
@@ -202,8 +198,6 @@ ROW_TEST(test_forward__the_order_of_a_clients_calls)
     free(outcomes);
 }
 
-/* ---- streams ---- */
-
 ROW_TEST(test_forward__a_stream_and_its_credits)
 {
     struct outcome outcome = {.number = 0};
@@ -239,8 +233,6 @@ ROW_TEST(test_forward__a_stream_ends_with_its_last_page)
     assert_int_equal(outcome.text_size, 20000);
 }
 
-/* ---- giving up ---- */
-
 ROW_TEST(test_forward__what_the_caller_gives_up_is_given_up)
 {
     struct outcome outcomes[3] = {{.number = 0}};
@@ -263,8 +255,6 @@ ROW_TEST(test_forward__what_the_caller_gives_up_is_given_up)
     WAIT_UNTIL(NULL, f->slave.open_calls == 0);
     client_open(&f->client, &f->slave.address, NULL);
 }
-
-/* ---- masters come and go ---- */
 
 static void expect_unavailable(struct client *client, const char *hint)
 {
@@ -325,8 +315,6 @@ TEST(test_forward__another_master)
     probe_stop(other);
 }
 
-/* ---- bounds ---- */
-
 TEST(test_forward__as_many_as_it_may)
 {
     struct row row;
@@ -360,8 +348,6 @@ TEST(test_forward__ends_with_calls_open)
     client_close(&row.client);
     probe_stop(row.master);
 }
-
-/* ---- TLS ---- */
 
 TEST(test_forward__to_a_master_with_tls)
 {

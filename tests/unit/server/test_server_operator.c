@@ -20,8 +20,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- what a server tells ---- */
-
 static uint16_t unreachable; /* 0: nobody */
 
 static bool is_reachable(void *context, uint16_t id)
@@ -131,8 +129,6 @@ TEST(test_status__without_a_master)
     replica_fixture_close(&fixture);
 }
 
-/* ---- how it is printed ---- */
-
 __attribute__((noinline)) static char *printed(const Jackdaw__StatusReply *reply, bool json)
 {
     char *text = NULL;
@@ -212,10 +208,25 @@ static void make_sample(struct sample *sample)
     sample->reply.uptime_ms = 12061000;
 }
 
-static void expect_text(const Jackdaw__StatusReply *reply, const char *expected)
+#define SAMPLE_TEST(name) TEST_ON(name, struct sample, make_sample, drop_sample)
+
+static void drop_sample(struct sample *sample)
+{
+    (void)sample; /* borrows all that it holds */
+}
+
+static void expect_printed(const Jackdaw__StatusReply *reply, const char *part)
 {
     char *text = printed(reply, false);
-    assert_string_equal(text, expected);
+    if (strstr(text, part) == NULL)
+        fail_msg("%s\nnot: %s", text, part);
+    free(text);
+}
+
+static void expect_not_printed(const Jackdaw__StatusReply *reply, const char *part)
+{
+    char *text = printed(reply, false);
+    assert_null(strstr(text, part));
     free(text);
 }
 
@@ -227,155 +238,130 @@ static void expect_first_line(const Jackdaw__StatusReply *reply, const char *exp
     free(text);
 }
 
-TEST(test_print__a_cluster_at_a_glance)
+SAMPLE_TEST(test_print__a_cluster_at_a_glance)
 {
-    struct sample sample;
-    make_sample(&sample);
-    expect_text(
-        &sample.reply,
-        "server 1 is the master of epoch 3 (196609); 2 of 3 servers in sync, durability all\n"
-        "\n"
-        "  id  state    clients            internal        position  lag  note\n"
-        "   1  master   10.0.0.1:2625      10.0.0.1:2626    3:10492    0  asked\n"
-        "   2  in sync  10.0.0.2:2625      10.0.0.2:2626    3:10492    0  its clock differs: "
-        "+86400 s\n"
-        "  12  behind   chat.example:2625  10.0.0.12:2626   3:10400   92  not reachable from "
-        "server 1\n"
-        "   4  left     -                  10.0.0.4:2626    3:10400    -\n"
-        "\n"
-        "server 1: jackdaw 0.1.0, up 3 h 21 min, 12 clients, committed 3:10492 of 3:10492\n");
-}
-
-TEST(test_print__a_clock_that_is_behind)
-{
-    struct sample sample;
-    make_sample(&sample);
-    sample.members[1].clock_ms = -CLOCK_TOLERANCE_MS - 1000;
-    char *text = printed(&sample.reply, false);
-    assert_non_null(strstr(text, "its clock differs: -6 s\n"));
+    char *text = printed(&f->reply, false);
+    assert_string_equal(
+        text, "server 1 is the master of epoch 3 (196609); 2 of 3 servers in sync, durability all\n"
+              "\n"
+              "  id  state    clients            internal        position  lag  note\n"
+              "   1  master   10.0.0.1:2625      10.0.0.1:2626    3:10492    0  asked\n"
+              "   2  in sync  10.0.0.2:2625      10.0.0.2:2626    3:10492    0  its clock differs: "
+              "+86400 s\n"
+              "  12  behind   chat.example:2625  10.0.0.12:2626   3:10400   92  not reachable from "
+              "server 1\n"
+              "   4  left     -                  10.0.0.4:2626    3:10400    -\n"
+              "\n"
+              "server 1: jackdaw 0.1.0, up 3 h 21 min, 12 clients, committed 3:10492 of 3:10492\n");
     free(text);
 }
 
-TEST(test_print__a_member_with_an_older_program)
+SAMPLE_TEST(test_print__a_clock_that_is_behind)
 {
-    struct sample sample;
-    make_sample(&sample);
-    sample.members[0].level = sample.members[1].level = 3;
-    sample.members[2].level = sample.members[3].level = 2; /* the last one has left */
-    char *text = printed(&sample.reply, false);
+    f->members[1].clock_ms = -CLOCK_TOLERANCE_MS - 1000;
+    expect_printed(&f->reply, "its clock differs: -6 s\n");
+}
+
+SAMPLE_TEST(test_print__a_member_with_an_older_program)
+{
+    f->members[0].level = f->members[1].level = 3;
+    f->members[2].level = f->members[3].level = 2; /* the last one has left */
+    char *text = printed(&f->reply, false);
     const char *note = strstr(text, "has an older program: features above level 2 wait");
     assert_non_null(note);
     assert_null(strstr(note + 1, "has an older program"));
     free(text);
 }
 
-TEST(test_print__verdicts)
+SAMPLE_TEST(test_print__verdicts)
 {
-    struct sample sample;
-    make_sample(&sample);
-    sample.reply.id = 2;
-    sample.reply.role = (char *)"slave";
-    expect_first_line(&sample.reply,
+    f->reply.id = 2;
+    f->reply.role = (char *)"slave";
+    expect_first_line(&f->reply,
                       "server 2 is a slave, its master is server 1 of epoch 3 (196609); 2 of 3 "
                       "servers in sync, durability all");
-    sample.reply.master = 0;
-    sample.reply.epoch = 0;
-    sample.reply.role = (char *)"looking";
-    expect_first_line(&sample.reply, "NO MASTER that server 2 knows of (it is looking); 2 of 3 "
-                                     "servers in sync, durability all");
-    sample.reply.role = (char *)"removed";
-    expect_first_line(&sample.reply, "server 2 has left the cluster for good");
-    sample.reply.n_members = 1;
-    sample.reply.role = (char *)"master";
-    sample.reply.master = sample.reply.id = 1;
-    sample.reply.epoch = 65537;
+    f->reply.master = 0;
+    f->reply.epoch = 0;
+    f->reply.role = (char *)"looking";
+    expect_first_line(&f->reply, "NO MASTER that server 2 knows of (it is looking); 2 of 3 "
+                                 "servers in sync, durability all");
+    f->reply.role = (char *)"removed";
+    expect_first_line(&f->reply, "server 2 has left the cluster for good");
+    f->reply.n_members = 1;
+    f->reply.role = (char *)"master";
+    f->reply.master = f->reply.id = 1;
+    f->reply.epoch = 65537;
     expect_first_line(
-        &sample.reply,
+        &f->reply,
         "server 1 is the master of epoch 1 (65537); 1 of 1 server in sync, durability all");
 }
 
-TEST(test_print__orphans_are_told)
+SAMPLE_TEST(test_print__orphans_are_told)
 {
-    struct sample sample;
-    make_sample(&sample);
-    sample.reply.orphans = 2;
-    char *text = printed(&sample.reply, false);
-    assert_non_null(
-        strstr(text, "2 changes of a lost epoch are kept here until a master has merged them"));
-    free(text);
+    f->reply.orphans = 2;
+    expect_printed(&f->reply,
+                   "2 changes of a lost epoch are kept here until a master has merged them");
 }
 
 static void expect_log(struct sample *sample, uint64_t bytes, const char *line)
 {
     sample->reply.log_bytes = bytes;
-    char *text = printed(&sample->reply, false);
-    if (line == NULL ? strstr(text, "LOG") != NULL : strstr(text, line) == NULL)
-        fail_msg("%s\nnot: %s", text, line == NULL ? "LOG" : line);
-    free(text);
+    if (line == NULL)
+        expect_not_printed(&sample->reply, "LOG");
+    else
+        expect_printed(&sample->reply, line);
 }
 
-TEST(test_print__a_log_that_fills_up)
+SAMPLE_TEST(test_print__a_log_that_fills_up)
 {
-    struct sample sample;
-    make_sample(&sample);
     const uint64_t limit = 100 << 20;
-    sample.reply.log_keep_bytes = limit;
-    sample.reply.log_member = 12;
-    expect_log(&sample, limit / 2 - 1, NULL);
+    f->reply.log_keep_bytes = limit;
+    f->reply.log_member = 12;
+    expect_log(f, limit / 2 - 1, NULL);
     expect_log(
-        &sample, limit / 2,
+        f, limit / 2,
         "\nserver 1: LOG 50% FULL: it keeps 50 MiB that server 12 lacks; start that server or "
         "remove it\n");
-    expect_log(&sample, limit, "\nserver 1: LOG 100% FULL, WRITES ARE REFUSED: it keeps 100 MiB");
-    sample.reply.log_keep_bytes = 1; /* a server may be any */
-    expect_log(&sample, limit, NULL);
-    sample.reply.log_keep_bytes = limit;
-    sample.reply.durability = (char *)"quorum"; /* prunes instead */
-    expect_log(&sample, limit, NULL);
+    expect_log(f, limit, "\nserver 1: LOG 100% FULL, WRITES ARE REFUSED: it keeps 100 MiB");
+    f->reply.log_keep_bytes = 1; /* a server may be any */
+    expect_log(f, limit, NULL);
+    f->reply.log_keep_bytes = limit;
+    f->reply.durability = (char *)"quorum"; /* prunes instead */
+    expect_log(f, limit, NULL);
 }
 
-TEST(test_print__poison_is_told)
+SAMPLE_TEST(test_print__poison_is_told)
 {
-    struct sample sample;
-    make_sample(&sample);
-    char *text = printed(&sample.reply, false);
-    assert_null(strstr(text, "poison"));
-    free(text);
-    sample.reply.poison_requests = 1;
-    sample.reply.poison_entries = 1;
-    text = printed(&sample.reply, false);
-    assert_non_null(strstr(text, "refused 1 request that ended a server process"));
-    assert_non_null(strstr(text, "took a snapshot instead"));
-    free(text);
+    expect_not_printed(&f->reply, "poison");
+    f->reply.poison_requests = 1;
+    f->reply.poison_entries = 1;
+    expect_printed(&f->reply, "refused 1 request that ended a server process");
+    expect_printed(&f->reply, "took a snapshot instead");
 }
 
 /* A server may be any, and the terminal is the operator's. */
-TEST(test_print__nothing_reaches_the_terminal_unseen)
+SAMPLE_TEST(test_print__nothing_reaches_the_terminal_unseen)
 {
-    struct sample sample;
-    make_sample(&sample);
-    sample.members[1].client = (char *)"\x1b[2J:1\n";
-    sample.reply.server = (char *)"\x1b]0;x\x07";
-    sample.reply.role = (char *)"\r";
-    sample.reply.durability = (char *)"\xff\x80";
-    sample.reply.master = 0;
-    char *text = printed(&sample.reply, false);
+    f->members[1].client = (char *)"\x1b[2J:1\n";
+    f->reply.server = (char *)"\x1b]0;x\x07";
+    f->reply.role = (char *)"\r";
+    f->reply.durability = (char *)"\xff\x80";
+    f->reply.master = 0;
+    char *text = printed(&f->reply, false);
     for (const char *at = text; *at != '\0'; at++)
         assert_true(*at == '\n' || (*at >= ' ' && *at < 0x7f));
     free(text);
-    text = printed(&sample.reply, true);
+    text = printed(&f->reply, true);
     for (const char *at = text; at[1] != '\0'; at++)
         assert_true((unsigned char)*at >= ' ');
     free(text);
 }
 
-TEST(test_print__json)
+SAMPLE_TEST(test_print__json)
 {
-    struct sample sample;
-    make_sample(&sample);
-    sample.reply.log_bytes = 92000;
-    sample.reply.log_keep_bytes = 1048576;
-    char *text = printed(&sample.reply, true);
+    f->reply.log_bytes = 92000;
+    f->reply.log_keep_bytes = 1048576;
+    char *text = printed(&f->reply, true);
     assert_string_equal(strchr(text, '\n'), "\n"); /* one line */
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
@@ -419,7 +405,7 @@ TEST(test_print__json)
     free(text);
 }
 
-TEST(test_print__the_database)
+SAMPLE_TEST(test_print__the_database)
 {
     static const struct {
         uint64_t checked_ms;
@@ -438,22 +424,18 @@ TEST(test_print__the_database)
         {1796003265919, false, "row\x1b 7",
          "server 1: DATABASE DAMAGED: row? 7; keep its data folder\n", "\"damage\":\"row"},
     };
-    struct sample sample;
-    make_sample(&sample);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        sample.reply.checked_ms = cases[i].checked_ms;
-        sample.reply.checking = cases[i].checking;
-        sample.reply.damage = (char *)cases[i].damage;
-        char *text = printed(&sample.reply, false);
-        char *json = printed(&sample.reply, true);
+        f->reply.checked_ms = cases[i].checked_ms;
+        f->reply.checking = cases[i].checking;
+        f->reply.damage = (char *)cases[i].damage;
+        char *text = printed(&f->reply, false);
+        char *json = printed(&f->reply, true);
         assert_non_null(strstr(text, cases[i].line));
         assert_non_null(strstr(json, cases[i].json));
         free(text);
         free(json);
     }
 }
-
-/* ---- asking over the wire ---- */
 
 /* A server with the Operator service, and a Cluster one that notes who shall leave. */
 struct post {
@@ -474,16 +456,11 @@ struct post {
     enum status leave_status;
 };
 
-static struct post *post_of_core_fixture(Jackdaw__Operator_Service *service)
-{
-    return (struct post *)service;
-}
-
 static void answer_status(Jackdaw__Operator_Service *service, const Jackdaw__StatusRequest *request,
                           Jackdaw__StatusReply_Closure closure, void *closure_data)
 {
     (void)request;
-    closure(&post_of_core_fixture(service)->sample.reply, closure_data);
+    closure(&((struct post *)service)->sample.reply, closure_data);
 }
 
 static void answer_leave(Jackdaw__Cluster_Service *service, const Jackdaw__LeaveRequest *request,
@@ -547,6 +524,11 @@ static void post_open(struct post *post, bool has_services)
     post->sample.members[0].internal = post->internal;
 }
 
+static void post_begin(struct post *post)
+{
+    post_open(post, true);
+}
+
 static void post_close(struct post *post)
 {
     atomic_store(&post->stopping, true);
@@ -556,16 +538,25 @@ static void post_close(struct post *post)
     task_queue_free(post->queue);
 }
 
-/* Runs what an operator typed, three words at most; *out (freed by the caller) has what was printed. */
-static enum error run(const char *const words[3], char **out, struct error_text *why)
+#define POST_TEST(name) TEST_ON(name, struct post, post_begin, post_close)
+
+/* Parses what an operator typed, three words at most. */
+static enum error parse(const char *const words[3], struct admin_options *options,
+                        struct error_text *why)
 {
-    struct admin_options options;
     char *argv[5] = {(char *)"jackdaw-admin"};
     int count = 1;
     for (; count < 4 && words[count - 1] != NULL; count++)
         argv[count] = (char *)words[count - 1];
     why->text[0] = '\0';
-    if (admin_options_parse(count, argv, &options, why) != OK)
+    return admin_options_parse(count, argv, options, why);
+}
+
+/* Runs what an operator typed; *out (freed by the caller) has what was printed. */
+static enum error run(const char *const words[3], char **out, struct error_text *why)
+{
+    struct admin_options options;
+    if (parse(words, &options, why) != OK)
         fail_msg("%s", why->text);
     size_t size;
     FILE *file = open_memstream(out, &size);
@@ -600,65 +591,44 @@ static void expect_error(const char *const words[3], enum error error, const cha
     free(out);
 }
 
-TEST(test_operator__status_of_a_server)
+POST_TEST(test_operator__status_of_a_server)
 {
-    struct post post;
-    char status[ADDRESS_TEXT_SIZE];
-    post_open(&post, true);
-    address_format(&post.address, status);
-    expect_answer(WORDS("status", status), "server 1 is the master of epoch 3");
-    expect_answer(WORDS("status", status, "--json"), "\"type\":\"cluster\"");
-    post_close(&post);
+    expect_answer(WORDS("status", f->internal), "server 1 is the master of epoch 3");
+    expect_answer(WORDS("status", f->internal, "--json"), "\"type\":\"cluster\"");
 }
 
-TEST(test_operator__leave)
+POST_TEST(test_operator__leave)
 {
-    struct post post;
-    char leave[ADDRESS_TEXT_SIZE];
-    post_open(&post, true);
-    address_format(&post.address, leave);
-    expect_answer(WORDS("leave", leave), "leaves the cluster for good");
-    assert_int_equal(post.leave_calls, 1);
-    assert_int_equal(post.leave_id, 0);
-    post.leave_status = STATUS_FAILED_PRECONDITION;
-    expect_error(WORDS("leave", leave), ERROR_DENIED, "nobody else has everything");
-    post_close(&post);
+    expect_answer(WORDS("leave", f->internal), "leaves the cluster for good");
+    assert_int_equal(f->leave_calls, 1);
+    assert_int_equal(f->leave_id, 0);
+    f->leave_status = STATUS_FAILED_PRECONDITION;
+    expect_error(WORDS("leave", f->internal), ERROR_DENIED, "nobody else has everything");
 }
 
-TEST(test_operator__remove_goes_to_the_master)
+POST_TEST(test_operator__remove_goes_to_the_master)
 {
-    struct post master, slave;
-    char through[ADDRESS_TEXT_SIZE];
-    post_open(&master, true);
+    struct post slave;
     post_open(&slave, true);
     slave.sample.reply.id = 2;
-    char internal[ADDRESS_TEXT_SIZE];
-    address_format(&master.address, internal);
-    slave.sample.members[0].internal = master.sample.members[0].internal = internal;
-    address_format(&slave.address, through);
-    expect_answer(WORDS("remove", "12", through), "server 12 is no longer a member");
-    assert_int_equal(master.leave_calls, 1);
-    assert_int_equal(master.leave_id, 12);
+    slave.sample.members[0].internal = f->internal;
+    expect_answer(WORDS("remove", "12", slave.internal), "server 12 is no longer a member");
+    assert_int_equal(f->leave_calls, 1);
+    assert_int_equal(f->leave_id, 12);
     assert_int_equal(slave.leave_calls, 0);
     post_close(&slave);
-    post_close(&master);
 }
 
-TEST(test_operator__remove_is_for_the_dead)
+POST_TEST(test_operator__remove_is_for_the_dead)
 {
-    struct post post;
-    char through[ADDRESS_TEXT_SIZE];
-    post_open(&post, true);
-    address_format(&post.address, through);
-    expect_error(WORDS("remove", "2", through), ERROR_DENIED, "server 2 is alive");
-    expect_error(WORDS("remove", "1", through), ERROR_DENIED, "server 1 is alive");
-    expect_error(WORDS("remove", "7", through), ERROR_NOT_FOUND, "no server 7");
-    expect_answer(WORDS("remove", "4", through), "already no longer a member");
-    assert_int_equal(post.leave_calls, 0);
-    post.sample.reply.master = 0;
-    expect_error(WORDS("remove", "12", through), ERROR_REFUSED, "knows no master");
-    assert_int_equal(post.leave_calls, 0);
-    post_close(&post);
+    expect_error(WORDS("remove", "2", f->internal), ERROR_DENIED, "server 2 is alive");
+    expect_error(WORDS("remove", "1", f->internal), ERROR_DENIED, "server 1 is alive");
+    expect_error(WORDS("remove", "7", f->internal), ERROR_NOT_FOUND, "no server 7");
+    expect_answer(WORDS("remove", "4", f->internal), "already no longer a member");
+    assert_int_equal(f->leave_calls, 0);
+    f->sample.reply.master = 0;
+    expect_error(WORDS("remove", "12", f->internal), ERROR_REFUSED, "knows no master");
+    assert_int_equal(f->leave_calls, 0);
 }
 
 /* Binds a port: nobody listens there until somebody does. */
@@ -674,25 +644,19 @@ static int bound_socket(struct address *address)
     return fd;
 }
 
-TEST(test_operator__nobody_there)
+POST_TEST(test_operator__nobody_there)
 {
-    struct post post;
     struct address nobody;
     char text[ADDRESS_TEXT_SIZE];
     char both[900];
     int fd = bound_socket(&nobody);
     address_format(&nobody, text);
     expect_error(WORDS("status", text), ERROR_REFUSED, "no server answers at");
-    address_format(&nobody, text);
     expect_error(WORDS("leave", text), ERROR_REFUSED, "no server answers at");
     expect_error(WORDS("remove", "12", text), ERROR_REFUSED, "no server answers at");
     /* The next of the list may be there. */
-    post_open(&post, true);
-    char living[ADDRESS_TEXT_SIZE];
-    address_format(&post.address, living);
-    (void)snprintf(both, sizeof both, "%s,%s", text, living);
+    (void)snprintf(both, sizeof both, "%s,%s", text, f->internal);
     expect_answer(WORDS("remove", "12", both), "no longer a member");
-    post_close(&post);
     (void)close(fd);
 }
 
@@ -708,42 +672,30 @@ TEST(test_operator__somebody_else_there)
 }
 
 /* Asking goes no further than what is wrong with the connection. */
-TEST(test_operator__tls_on_one_side_only)
+POST_TEST(test_operator__tls_on_one_side_only)
 {
-    struct post post;
     char text[ADDRESS_TEXT_SIZE];
-    post_open(&post, true);
-    struct address address = post.address;
+    struct address address = f->address;
     address.tls = true;
     address_format(&address, text);
     expect_error(WORDS("status", text, "--tls_ca=" TLS_FILES "/authority.pem"), ERROR_DENIED,
                  "it does not use TLS: leave out tls+tcp://");
-    post_close(&post);
 }
 
 TEST(test_operator__a_server_that_does_not_know_the_question)
 {
     struct post post;
-    char text[ADDRESS_TEXT_SIZE];
     post_open(&post, false);
-    address_format(&post.address, text);
-    expect_error(WORDS("status", text), ERROR_VERSION, "another version");
-    address_format(&post.address, text);
-    expect_error(WORDS("leave", text), ERROR_VERSION, "give its internal address");
+    expect_error(WORDS("status", post.internal), ERROR_VERSION, "another version");
+    expect_error(WORDS("leave", post.internal), ERROR_VERSION, "give its internal address");
     post_close(&post);
 }
-
-/* ---- what an operator may type ---- */
 
 static void expect_mistake(const char *const words[3], const char *hint)
 {
     struct admin_options options;
     struct error_text why;
-    char *argv[5] = {(char *)"jackdaw-admin"};
-    int count = 1;
-    for (; count < 4 && words[count - 1] != NULL; count++)
-        argv[count] = (char *)words[count - 1];
-    assert_int_equal(admin_options_parse(count, argv, &options, &why), ERROR_INVALID);
+    assert_int_equal(parse(words, &options, &why), ERROR_INVALID);
     if (strstr(why.text, hint) == NULL)
         fail_msg("\"%s\" does not tell \"%s\"", why.text, hint);
 }
@@ -769,8 +721,6 @@ TEST(test_options__mistakes_are_sentences)
     expect_mistake(WORDS("remove", "2", "a:0"), "port");
 }
 
-/* ---- the desk itself over the wire ---- */
-
 static struct replica_fixture *looked_at;
 
 static void fill_status(void *context, struct operator_view *view)
@@ -779,17 +729,12 @@ static void fill_status(void *context, struct operator_view *view)
     *view = view_of(looked_at, 1);
 }
 
-TEST(test_operator__the_core_fixture_answers)
+POST_TEST(test_operator__the_core_fixture_answers)
 {
-    struct post post;
     struct replica_fixture fixture;
-    char text[ADDRESS_TEXT_SIZE];
-    post_open(&post, true);
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     looked_at = &fixture;
-    operator_service_init(&post.operator_service, fill_status, &unreachable);
-    address_format(&post.address, text);
-    expect_answer(WORDS("status", text), "3 of 3 servers in sync");
+    operator_service_init(&f->operator_service, fill_status, &unreachable);
+    expect_answer(WORDS("status", f->internal), "3 of 3 servers in sync");
     replica_fixture_close(&fixture);
-    post_close(&post);
 }

@@ -44,8 +44,6 @@ static void expect_mistake(const char *const *words, const char *hint)
         fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
 }
 
-/* ---- numbers: every one from both sides ---- */
-
 struct number {
     const char *name;
     const char *variable;
@@ -149,8 +147,6 @@ TEST(test_options__numbers_from_the_environment)
         assert_int_equal(unsetenv(numbers[i].variable), 0);
     }
 }
-
-/* ---- words ---- */
 
 TEST(test_options__defaults)
 {
@@ -295,8 +291,6 @@ TEST(test_options__what_is_no_mistake)
     server_options_release(&options);
 }
 
-/* ---- the cluster ---- */
-
 TEST(test_options__cluster_defaults)
 {
     struct server_options options = expect_ok(WORDS(NULL));
@@ -430,8 +424,6 @@ TEST(test_options__the_same_list_serves_every_server)
     server_options_release(&options);
 }
 
-/* ---- the operator's ---- */
-
 TEST(test_options__the_operators_start_no_server)
 {
     struct server_options options =
@@ -468,8 +460,6 @@ TEST(test_options__the_operators_mistakes_are_sentences)
     expect_mistake(WORDS("--json"), "--status");
     expect_mistake(WORDS("--leave=a:1", "--json"), "--status");
 }
-
-/* ---- --help ---- */
 
 static char *help_text(void)
 {

@@ -88,8 +88,6 @@ static void assert_numbers(const struct stream_recorder *recorder, unsigned firs
     assert_int_equal(next, first + count);
 }
 
-/* ---- live ---- */
-
 TEST_WITHIN(test_subscriptions_deliver__live_to_every_member_after_the_commit)
 {
     open_here(f, &f->of_ann, 10);
@@ -195,8 +193,6 @@ TEST_WITHIN(test_subscriptions_event__ephemeral_ones_come_and_are_not_kept)
     assert_int_equal(recorder_kept(&f->of_bob), f->of_bob.count);
 }
 
-/* ---- the bounds of a page ---- */
-
 TEST_WITHIN(test_subscriptions_deliver__page_has_so_many_events)
 {
     open_here(f, &f->of_bob, 10);
@@ -294,8 +290,6 @@ TEST_WITHIN(test_subscriptions_deliver__overflow_amid_the_events_of_a_position)
     assert_int_equal(f->of_ann.got[f->of_ann.count - 2].kind, JACKDAW__EVENT__KIND__OWNER);
     assert_string_equal(f->of_ann.got[f->of_ann.count - 1].text, "done");
 }
-
-/* ---- falling behind ---- */
 
 TEST_WITHIN(test_subscriptions_deliver__slow_session_gets_all_from_the_store)
 {
@@ -442,8 +436,6 @@ TEST(test_subscriptions_deliver__many_sessions_read_at_once)
         recorder_release(&inboxes[i]);
 }
 
-/* ---- where a stream goes on ---- */
-
 TEST_WITHIN(test_subscriptions_receive__at_the_end_needs_no_reading)
 {
     open_here(f, &f->of_bob, 10);
@@ -531,8 +523,6 @@ TEST_WITHIN(test_subscriptions_receive__position_of_no_log_of_ours_is_rewound)
     check_cursor_reset(f, (struct log_position){UINT64_MAX, UINT64_MAX}, 0);
 }
 
-/* ---- the life of streams ---- */
-
 TEST(test_subscriptions_receive__replaces_the_stream_before)
 {
     struct fixture f;
@@ -619,8 +609,6 @@ TEST_WITHIN(test_subscriptions_tidy__what_nobody_fetches_is_read_again)
     assert_numbers(&f->of_ann, 0, 6);
 }
 
-/* ---- sessions that end ---- */
-
 TEST_WITHIN(test_subscriptions_session_ended__stream_is_told_when_it_is_committed)
 {
     open_here(f, &f->of_bob, 10);
@@ -673,8 +661,6 @@ TEST_WITHIN(test_subscriptions_session_ended__account_deleted_and_device_replace
     assert_int_equal(recorder_take_end(&f->of_bob), STATUS_UNAUTHENTICATED);
     assert_int_equal(stats(f).items, 0);
 }
-
-/* ---- rolling back ---- */
 
 TEST_WITHIN(test_subscriptions_rolled_back__nothing_undone_is_delivered)
 {

@@ -78,8 +78,6 @@ static unsigned count_notices(const struct stream_recorder *recorder)
     return count;
 }
 
-/* ---- behind, while others never stop ---- */
-
 /* The state as applied is never committed when streams are looked at. */
 static void check_no_starvation(struct fixture *f)
 {
@@ -149,8 +147,6 @@ TEST_WITHIN(test_subscriptions_deliver__the_gate_never_opens)
     assert_int_equal(count_numbers(&f->of_bob), 2);
 }
 
-/* ---- a cursor that is ahead of what is committed here ---- */
-
 /* A server that has started again has its log, and knows of nothing in it that it is committed. */
 TEST_WITHIN(test_subscriptions_receive__not_known_as_committed_is_not_told_again)
 {
@@ -187,8 +183,6 @@ TEST_WITHIN(test_subscriptions_rolled_back__resets_a_cursor_of_what_is_undone)
     assert_int_equal(count_numbers(&f->of_bob), 3);
     assert_int_equal(f->of_bob.rewinds, 1);
 }
-
-/* ---- another server is the master ---- */
 
 TEST_WITHIN(test_subscriptions_close_all__names_the_master)
 {
@@ -233,8 +227,6 @@ TEST_WITHIN(test_subscriptions_close_all__with_a_reading_under_way)
     core_fixture_settle(&f->core);
     assert_int_equal(count_numbers(&f->of_bob), 2);
 }
-
-/* ---- people are told ---- */
 
 static void tell(struct fixture *f)
 {

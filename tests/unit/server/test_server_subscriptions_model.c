@@ -72,8 +72,6 @@ static uint64_t roll(struct play *play, uint64_t sides)
     return (z ^ z >> 31) % sides;
 }
 
-/* ---- the model ---- */
-
 static void name_room(struct play *play, const struct chat_event *event, uint64_t viewer,
                       char name[static 32])
 {
@@ -187,8 +185,6 @@ static void check(const struct device *device)
                  (int)recorder->got[at].kind, (unsigned long long)recorder->got[at].seq);
 }
 
-/* ---- people and devices ---- */
-
 static struct person *add_person(struct play *play)
 {
     struct person *person = &play->people[play->people_count];
@@ -264,8 +260,6 @@ static const char *any_room(struct play *play)
     static const char *const rooms[ROOMS] = {"hall", "attic", "cellar", "garden", "vault"};
     return rooms[roll(play, ROOMS)];
 }
-
-/* ---- what happens ---- */
 
 static void send(struct play *play)
 {

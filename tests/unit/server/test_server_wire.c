@@ -43,8 +43,6 @@ static void end(struct fixture *f)
     folder_remove(f->folder);
 }
 
-/* ---- frames by hand ---- */
-
 struct frame {
     uint8_t *bytes;
     size_t size;
@@ -118,8 +116,6 @@ static void receive(struct sp_peer *peer, size_t count,
     }
 }
 
-/* ---- texts ---- */
-
 static void take_status(void *context, const Jackdaw__Envelope *reply)
 {
     *(uint32_t *)context = reply->status;
@@ -173,8 +169,6 @@ TEST_F(test_send__text_with_nul)
     assert_int_equal(send_bytes(f, &peer, "whole", 5), STATUS_OK);
     sp_close(&peer);
 }
-
-/* ---- many calls in a frame ---- */
 
 struct order {
     uint64_t next_call;
@@ -280,8 +274,6 @@ TEST_F(test_frame__too_many_calls_end_the_connection)
     assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
-/* ---- connections that end at any moment ---- */
-
 static size_t count_descriptors(void)
 {
     size_t count = 0;
@@ -356,8 +348,6 @@ TEST(test_server__stops_with_everything_under_way)
             sp_close(&peers[i]);
     }
 }
-
-/* ---- released before it ran ---- */
 
 struct early_release {
     struct server_options options;

@@ -58,8 +58,6 @@ static struct store *reopen(struct fixture *f)
     return f->store;
 }
 
-/* ---- a few rows to work with ---- */
-
 static struct account_row account(uint64_t id, const char *name)
 {
     return (struct account_row){.id = id,
@@ -127,8 +125,6 @@ static size_t events_in(struct store *store, uint64_t room_id)
               store_events_after(store, room_id, 0, UINT64_MAX, SIZE_MAX, count_event, &count));
     return count;
 }
-
-/* ---- opening and transactions ---- */
 
 TEST_BOTH(test_store_open__new_one_is_empty)
 {
@@ -268,8 +264,6 @@ TEST_BOTH(test_store_begin__reads_its_own_writes)
     assert_int_equal(events_in(store, 1), 30);
 }
 
-/* ---- identity and values ---- */
-
 /* What a server that founded a cluster by mistake has: lists of members, and nothing else. */
 TEST_BOTH(test_store_reset__a_blank_cluster)
 {
@@ -370,8 +364,6 @@ TEST_BOTH(test_store_put_value__inside_a_transaction)
     assert_error(store, store_get_value(store, "key", found, sizeof found, &used), ERROR_NOT_FOUND);
 }
 
-/* ---- epochs ---- */
-
 TEST_BOTH(test_store_add_epoch__ascending_only)
 {
     const uint64_t high = UINT64_C(0xF000000000000001); /* not representable as signed */
@@ -413,8 +405,6 @@ TEST_BOTH(test_store_epoch_at__every_boundary)
     assert_int_equal(store_epoch_at(store, 0), 0);
     assert_int_equal(store_epoch_at(store, UINT64_MAX), 0);
 }
-
-/* ---- the log ---- */
 
 static enum error stop_after_two(void *context, const struct log_entry *row)
 {
@@ -557,8 +547,6 @@ TEST_BOTH(test_store_log_append__large_and_empty_batches)
     store_rollback(store);
 }
 
-/* ---- accounts ---- */
-
 static enum error same_account(void *context, const struct account_row *row)
 {
     const struct account_row *expected = context;
@@ -647,8 +635,6 @@ TEST_BOTH(test_store_each_account__stops_when_told)
     assert_ok(store, store_commit(store));
 }
 
-/* ---- sessions ---- */
-
 static enum error same_session(void *context, const struct session_row *row)
 {
     const struct session_row *expected = context;
@@ -721,8 +707,6 @@ TEST_BOTH(test_store_delete_session__with_its_outcomes)
         store = reopen(f);
     }
 }
-
-/* ---- rooms and members ---- */
 
 static enum error same_room(void *context, const struct room_row *row)
 {
@@ -839,7 +823,7 @@ TEST_BOTH(test_store_delete_room__keeps_the_timeline)
     assert_int_equal(events_in(store, 1), 1);
 }
 
-/* ---- timelines: the rest is in test_store_timeline.c ---- */
+/* More tests of timelines are in test_store_timeline.c. */
 
 static enum error same_event(void *context, const struct timeline_row *row)
 {
@@ -933,8 +917,6 @@ TEST_BOTH(test_store_add_event__very_many_and_very_long)
     assert_ok(store, store_messages_before(store, 7, 1, 0, 1, same_event, &row));
     free(text);
 }
-
-/* ---- outcomes ---- */
 
 static enum error same_outcome(void *context, const struct outcome_row *row)
 {
@@ -1057,8 +1039,6 @@ TEST_BOTH(test_store_put_outcome__keeps_every_bit)
                  ERROR_NOT_FOUND);
 }
 
-/* ---- members of the cluster ---- */
-
 TEST_BOTH(test_store_put_members__replaces_and_copies)
 {
     static uint8_t list[STORE_MEMBERS_MAX + 1];
@@ -1092,8 +1072,6 @@ TEST_BOTH(test_store_put_members__replaces_and_copies)
     assert_ok(store, store_get_members(store, &position, NULL, 0, &used));
     assert_int_equal(used, STORE_MEMBERS_MAX);
 }
-
-/* ---- orphans ---- */
 
 static void add_orphan(struct store *store, uint64_t seq)
 {
@@ -1189,8 +1167,6 @@ TEST_BOTH(test_store_add_orphan__out_of_range)
     assert_ok(store, store_commit(store));
     assert_int_equal(store_last_orphan(store), 1);
 }
-
-/* ---- snapshots ---- */
 
 static bool file_exists(const char *path)
 {

@@ -23,8 +23,6 @@ struct scene {
     bool checkpoints_soon; /* within those */
 };
 
-/* ---- allocations that fail ---- */
-
 static struct {
     sqlite3_mem_methods real;
     uint64_t fail_at; /* 0: never */
@@ -71,8 +69,6 @@ static void install_failing_memory(void)
     methods.xRealloc = failing_realloc;
     assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods), SQLITE_OK);
 }
-
-/* ---- scenes ---- */
 
 static void copy_file(const char *from, const char *to)
 {
@@ -136,8 +132,6 @@ static void start(const struct scene *scene, char folder[static TEST_PATH_SIZE])
     make_folder(folder);
     copy_folder(scene->folder, folder);
 }
-
-/* ---- writes and syncs ---- */
 
 static bool is_expected(enum error error, enum faulty_kind kind)
 {
@@ -291,8 +285,6 @@ TEST(test_faults__commit_in_parts)
     remove_folder(folder);
 }
 
-/* ---- power ---- */
-
 static bool try_power(const struct scene *scene, uint64_t k, uint64_t seed)
 {
     char folder[TEST_PATH_SIZE];
@@ -339,8 +331,6 @@ TEST(test_power__some_of_it_arrives_and_some_torn)
         every_power_failure(make_checkpoint_scene, seed);
     }
 }
-
-/* ---- snapshots ---- */
 
 static bool file_exists(const char *path)
 {
@@ -419,8 +409,6 @@ TEST(test_store_snapshot__one_allocation_fails)
     assert_true(k > 10);
     remove_folder(scene.folder);
 }
-
-/* ---- memory ---- */
 
 /* A read gives all of it or says that there is no memory. */
 static void read_or_no_memory(enum error error, uint64_t found, uint64_t expected)
@@ -534,8 +522,6 @@ TEST(test_memory__is_used_up)
 {
     every_allocation(6, 2, true);
 }
-
-/* ---- what opening reads ---- */
 
 #define OPENING_READS_MAX 30 /* pages, and headers of the log */
 

@@ -61,8 +61,6 @@ static bool suffixed_exists(const char *path, const char *suffix)
     return file_exists(name);
 }
 
-/* ---- the master and its snapshot ---- */
-
 static void take_masters(const char *path)
 {
     char folder[TEST_PATH_SIZE];
@@ -80,8 +78,6 @@ static void take_masters(const char *path)
     store_close(store);
     remove_folder(folder);
 }
-
-/* ---- the node ---- */
 
 static void fill_common(struct store *store)
 {
@@ -148,8 +144,6 @@ static enum error install(struct store **store, const struct scene *scene, struc
     why->text[0] = '\0';
     return store_install(store, scene->file, common_position(), &options, why);
 }
-
-/* ---- what is there then ---- */
 
 static void check_promise(struct store *store)
 {
@@ -265,8 +259,6 @@ static void check_goes_on(struct store *store, const struct scene *scene)
     store_close(store);
 }
 
-/* ---- scenes ---- */
-
 static void make_scene(struct scene *scene, const char *snapshot)
 {
     make_folder(scene->folder);
@@ -309,8 +301,6 @@ static void copy_scene(struct scene *copy, const struct scene *scene)
     copy_file(scene->path, copy->path);
     copy_file(scene->snapshot, copy->file);
 }
-
-/* ---- that it works ---- */
 
 SCENE_TEST(test_store_install__takes_the_place)
 {
@@ -372,8 +362,6 @@ SCENE_TEST(test_store_install__into_an_empty_node)
     store_close(store);
     remove_folder(folder);
 }
-
-/* ---- what is refused ---- */
 
 static void expect_refusal(const struct scene *scene, enum error expected, const char *word)
 {
@@ -493,8 +481,6 @@ SCENE_TEST(test_store_install__in_memory)
     assert_non_null(strstr(why.text, "memory"));
     store_close(store);
 }
-
-/* ---- what may happen meanwhile ---- */
 
 static _Noreturn void install_and_die(const struct scene *scene, uint64_t k)
 {
@@ -628,8 +614,6 @@ SCENE_TEST(test_store_install__one_call_fails_without_hard_links)
     every_fault(f, FAULTY_CALLS_FAIL, EIO, 1);
 }
 
-/* ---- power ---- */
-
 /* What a power failure could take: a file's content since it was synced, and what happened to
  * names since the folder was. */
 struct order {
@@ -692,8 +676,6 @@ SCENE_TEST(test_store_install__synced_in_the_right_order)
     assert_true(order.wal_writes > 0);
     store_close(store);
 }
-
-/* ---- memory ---- */
 
 static struct {
     sqlite3_mem_methods real;

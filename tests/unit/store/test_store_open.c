@@ -58,8 +58,6 @@ static void fill(const char *folder, uint64_t batches)
     store_close(store);
 }
 
-/* ---- the folder ---- */
-
 TEST_F(test_store_open__makes_the_folder_private)
 {
     char deep[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
@@ -153,8 +151,6 @@ TEST_F(test_store_open__lock_left_by_the_dead)
     fill(f->folder, 0);
 }
 
-/* ---- whose database it is ---- */
-
 TEST_F(test_store_open__of_another_node)
 {
     fill(f->folder, 1);
@@ -211,8 +207,6 @@ TEST_F(test_store_open__of_an_empty_file)
     store_close(store);
 }
 
-/* ---- what is not whole ---- */
-
 TEST_F(test_store_open__not_a_database)
 {
     FILE *file = fopen(f->path, "w");
@@ -247,8 +241,6 @@ TEST_F(test_store_open__epoch_starts_that_do_not_ascend)
     damage_execute(f->path, "UPDATE epoch_start SET epoch = 1 WHERE first_seq > 1");
     expect_refusal(f->folder, ERROR_CORRUPT, "ascend", "");
 }
-
-/* ---- rows that no program of ours wrote ---- */
 
 static enum error ignore_account(void *context, const struct account_row *row)
 {
@@ -504,8 +496,6 @@ TEST_F(test_store__bytes_changed_at_random)
     free(broken);
 }
 
-/* ---- a full disk, a real one ---- */
-
 static void limit_files(rlim_t size)
 {
     struct rlimit limit;
@@ -540,8 +530,6 @@ TEST_ON(test_store_commit__when_files_must_not_grow, struct fixture, begin, end_
     work_check(store, n, true);
     store_close(store);
 }
-
-/* ---- readers ---- */
 
 TEST_F(test_store_open_reader__sees_what_is_committed)
 {
@@ -700,8 +688,6 @@ TEST_F(test_store_commit__shortens_the_wal_beside_a_reader)
     store_close(store);
 }
 
-/* ---- files that go away ---- */
-
 TEST_F(test_store_check_files__names_that_lead_elsewhere)
 {
     static const struct {
@@ -754,8 +740,6 @@ TEST_F(test_store_close__beside_a_copy_in_its_place)
     store_close(store);
 }
 
-/* ---- nothing is left lying about ---- */
-
 TEST_F(test_store_delete__leaves_no_rows)
 {
     fill(f->folder, 120);
@@ -776,8 +760,6 @@ TEST_F(test_store_delete__leaves_no_rows)
     }
     store_close(store);
 }
-
-/* ---- errors ---- */
 
 TEST_F(test_error_from_sqlite__every_class)
 {

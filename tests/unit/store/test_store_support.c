@@ -17,8 +17,6 @@ void assert_error_at(const struct store *store, enum error found, enum error exp
     _fail(file, line);
 }
 
-/* ---- folders ---- */
-
 void make_folder(char path[static TEST_PATH_SIZE])
 {
     const char *parent = getenv("TMPDIR");
@@ -76,8 +74,6 @@ uint64_t test_random(uint64_t *random)
     return *random;
 }
 
-/* ---- rows ---- */
-
 #define COUNT(name, type)                                          \
     enum error count_##name(void *context, const struct type *row) \
     {                                                              \
@@ -92,8 +88,6 @@ COUNT(log, log_entry)
 COUNT(session, session_row)
 COUNT(room, room_row)
 COUNT(member, member_row)
-
-/* ---- the workload ---- */
 
 /* Batch n has 1, 2 or 3 deltas, each of them a message. */
 uint64_t work_last_seq(uint64_t n)
@@ -262,8 +256,6 @@ enum error work_apply(struct store *store, uint64_t n)
         store_rollback(store);
     return error;
 }
-
-/* ---- checking it ---- */
 
 struct check {
     uint64_t next;

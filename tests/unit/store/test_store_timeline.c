@@ -53,8 +53,6 @@ static uint64_t below(struct model *model, uint64_t bound)
     return test_random(&model->random) % bound;
 }
 
-/* ---- writing at random ---- */
-
 /* busy: how many of the rooms are written to; storms: how often no message comes for long. */
 static void add_event(struct model *model, size_t busy, bool storm)
 {
@@ -104,8 +102,6 @@ static void write_in_vain(struct model *model)
     model->random = random;
     free(before);
 }
-
-/* ---- the questions ---- */
 
 static void check_number_at(struct model *model, size_t room, uint64_t seq)
 {

@@ -90,8 +90,6 @@ TEST(test_wal_writes__a_commit_is_a_few_writes_and_a_sync)
     assert_true(calls_of_a_commit(wal_writes_vfs()) <= ROWS / 20);
 }
 
-/* ---- the same is left behind ---- */
-
 /* Commits, transactions that do not fit the cache and are read back and rolled back, checkpoints. */
 static void do_much(sqlite3 *database)
 {
@@ -174,8 +172,6 @@ TEST(test_wal_writes__others_see_each_commit)
     assert_int_equal(sqlite3_close(plain), SQLITE_OK);
     finish(database, folder);
 }
-
-/* ---- a disk that fails ---- */
 
 /* The k-th call of a commit fails: so does the commit, nothing of it is seen, and the next is whole. */
 static bool try_failing(enum faulty_kind kind, uint64_t k)
