@@ -13,12 +13,16 @@
 struct fixture {
     bool in_memory;
     char folder[TEST_PATH_SIZE];
+    char target[TEST_PATH_SIZE]; /* another folder, for a copy */
+    char copy[TEST_PATH_SIZE];   /* the path of a database in it */
     struct store *store;
 };
 
 static void begin_in_folder(struct fixture *f)
 {
     make_folder(f->folder);
+    make_folder(f->target);
+    join_path(f->copy, f->target, STORE_FILE_NAME);
     f->store = open_store(f->in_memory ? NULL : f->folder);
 }
 
@@ -32,6 +36,7 @@ static void end(struct fixture *f)
 {
     store_close(f->store);
     remove_folder(f->folder);
+    remove_folder(f->target);
 }
 
 /* Two tests: on a store in a folder, and on one in memory. */
@@ -188,7 +193,6 @@ TEST_BOTH(test_store_commit__of_nothing)
     work_check(store, 0, true);
 }
 
-/* What is read inside a transaction includes what it has written, at any moment. */
 struct writer {
     struct store *store;
     enum error error;
@@ -243,6 +247,7 @@ TEST_BOTH(test_store_commit__in_parts)
     work_check(store, 40, true);
 }
 
+/* What is read inside a transaction includes what it has written, at any moment. */
 TEST_BOTH(test_store_begin__reads_its_own_writes)
 {
     assert_ok(store, store_begin(store));
@@ -444,9 +449,7 @@ TEST_BOTH(test_store_log_read__from_the_batch_that_holds_it)
 static void prune(struct store *store, uint64_t before, size_t most, size_t expected)
 {
     size_t deleted = 99;
-    assert_ok(store, store_begin(store));
-    assert_ok(store, store_log_prune(store, before, most, &deleted));
-    assert_ok(store, store_commit(store));
+    assert_commits(store, store_log_prune(store, before, most, &deleted));
     assert_int_equal(deleted, expected);
 }
 
@@ -512,8 +515,7 @@ TEST_BOTH(test_store_log_prune__whole_batches_and_never_the_last)
 
 TEST_BOTH(test_store_log_prune__rolled_back)
 {
-    for (uint64_t n = 1; n <= 5; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, 5);
     size_t deleted;
     assert_ok(store, store_begin(store));
     assert_ok(store, store_log_prune(store, UINT64_MAX, 10, &deleted));
@@ -787,9 +789,7 @@ TEST_BOTH(test_store_put_member__every_state)
                                  .state = states[i],
                                  .since_seq = i,
                                  .until_seq = UINT64_MAX};
-        assert_ok(store, store_begin(store));
-        assert_ok(store, store_put_member(store, &row));
-        assert_ok(store, store_commit(store));
+        assert_commits(store, store_put_member(store, &row));
         store = reopen(f);
         assert_ok(store, store_each_member(store, same_member, &row));
     }
@@ -825,23 +825,6 @@ TEST_BOTH(test_store_delete_room__keeps_the_timeline)
 
 /* More tests of timelines are in test_store_timeline.c. */
 
-static enum error same_event(void *context, const struct timeline_row *row)
-{
-    const struct timeline_row *expected = context;
-    assert_int_equal(row->room, expected->room);
-    assert_int_equal(row->number, expected->number);
-    assert_int_equal(row->seq, expected->seq);
-    assert_int_equal(row->kind, expected->kind);
-    assert_int_equal(row->account, expected->account);
-    assert_int_equal(row->subject, expected->subject);
-    assert_int_equal(row->session, expected->session);
-    assert_int_equal(row->request, expected->request);
-    assert_int_equal(row->time_ms, expected->time_ms);
-    assert_int_equal(row->text_size, expected->text_size);
-    assert_memory_equal(row->text, expected->text, expected->text_size + 1);
-    return OK;
-}
-
 TEST_BOTH(test_store_add_event__keeps_every_bit)
 {
     struct timeline_row row = {.room = UINT64_MAX,
@@ -855,9 +838,7 @@ TEST_BOTH(test_store_add_event__keeps_every_bit)
                                .time_ms = UINT64_MAX - 5,
                                .text = "a\0b\xC3\xA9",
                                .text_size = 5};
-    assert_ok(store, store_begin(store));
-    assert_ok(store, store_add_event(store, &row));
-    assert_ok(store, store_commit(store));
+    assert_commits(store, store_add_event(store, &row));
     store = reopen(f);
     assert_ok(store, store_events_after(store, row.room, 0, UINT64_MAX, 9, same_event, &row));
     assert_int_equal(events_in(store, row.room), 1);
@@ -918,21 +899,6 @@ TEST_BOTH(test_store_add_event__very_many_and_very_long)
     free(text);
 }
 
-static enum error same_outcome(void *context, const struct outcome_row *row)
-{
-    const struct outcome_row *expected = context;
-    assert_int_equal(row->session, expected->session);
-    assert_int_equal(row->request, expected->request);
-    assert_int_equal(row->status, expected->status);
-    assert_int_equal(row->room, expected->room);
-    assert_int_equal(row->number, expected->number);
-    assert_int_equal(row->seq, expected->seq);
-    assert_int_equal(row->time_ms, expected->time_ms);
-    assert_int_equal(row->flags, expected->flags);
-    assert_string_equal(row->text, expected->text);
-    return OK;
-}
-
 static void check_window(struct store *store, uint64_t session, uint64_t last)
 {
     for (uint64_t request = 0; request <= last + 2; request++) {
@@ -966,9 +932,7 @@ TEST_BOTH(test_store_put_outcome__replaces)
         struct outcome_row row = outcome(1, request, "changed");
         for (int again = 0; again < 3; again++) {
             row.status++;
-            assert_ok(store, store_begin(store));
-            assert_ok(store, store_put_outcome(store, &row));
-            assert_ok(store, store_commit(store));
+            assert_commits(store, store_put_outcome(store, &row));
             assert_ok(store, store_get_outcome(store, 1, request, same_outcome, &row));
         }
         store = reopen(f);
@@ -985,9 +949,7 @@ TEST_BOTH(test_store_put_outcome__late)
     static const uint64_t late[] = {31, 45, 47, 48}; /* 31: of a part that left the window */
     for (size_t i = 0; i < 4; i++) {
         struct outcome_row row = outcome(1, late[i], "changed");
-        assert_ok(store, store_begin(store));
-        assert_ok(store, store_put_outcome(store, &row));
-        assert_ok(store, store_commit(store));
+        assert_commits(store, store_put_outcome(store, &row));
         store = reopen(f);
         assert_error(store, store_get_outcome(store, 1, late[i], same_outcome, &row),
                      i == 0 ? ERROR_NOT_FOUND : OK);
@@ -1168,12 +1130,6 @@ TEST_BOTH(test_store_add_orphan__out_of_range)
     assert_int_equal(store_last_orphan(store), 1);
 }
 
-static bool file_exists(const char *path)
-{
-    struct stat status;
-    return stat(path, &status) == 0;
-}
-
 /* Opens the copy as another node would, and checks that it holds n batches. */
 static void check_copy(const char *folder, uint64_t n)
 {
@@ -1205,52 +1161,38 @@ static bool file_holds(const char *path, const char *text)
 
 TEST_BOTH(test_store_snapshot_take__all_but_the_nodes_own)
 {
-    char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE], partial[TEST_PATH_SIZE];
-    make_folder(folder);
-    join_path(path, folder, STORE_FILE_NAME);
-    join_path(partial, folder, STORE_FILE_NAME ".part");
-    FILE *old = fopen(path, "w");
-    assert_non_null(old);
-    assert_int_equal(fputs("what was there before", old), 1);
-    assert_int_equal(fclose(old), 0);
+    char partial[TEST_PATH_SIZE];
+    join_path(partial, f->target, STORE_FILE_NAME ".part");
+    write_text(f->copy, "what was there before");
     struct log_entry row = {
-        .first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)"jackdaw nest"};
-    row.size = 12;
-    assert_ok(store, store_begin(store));
-    assert_ok(store, store_add_orphan(store, &row));
-    assert_ok(store, store_commit(store));
-    for (uint64_t n = 1; n <= 60; n++)
-        assert_ok(store, work_apply(store, n));
+        .first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)"jackdaw nest", .size = 12};
+    assert_commits(store, store_add_orphan(store, &row));
+    work_apply_all(store, 1, 60);
     struct log_position position = {0};
-    assert_ok(store, store_snapshot_take(store, path, &position));
+    assert_ok(store, store_snapshot_take(store, f->copy, &position));
     assert_int_equal(position.epoch, store_position(store).epoch);
     assert_int_equal(position.seq, store_position(store).seq);
     assert_false(file_exists(partial));
-    assert_false(file_holds(path, "jackdaw nest"));
-    assert_true(file_holds(path, "kestrel")); /* a session's device: it is no blind search */
+    assert_false(file_holds(f->copy, "jackdaw nest"));
+    assert_true(file_holds(f->copy, "kestrel")); /* a session's device: it is no blind search */
     struct stat status;
     uint64_t size = 0;
-    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(stat(f->copy, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0600);
     assert_ok(store, store_size(store, &size));
     assert_true((uint64_t)status.st_size <= size && (uint64_t)status.st_size > size / 2);
     assert_ok(store, work_apply(store, 61)); /* the copy does not follow */
-    check_copy(folder, 60);
+    check_copy(f->target, 60);
     work_check(store, 61, true);
-    remove_folder(folder);
 }
 
 TEST_BOTH(test_store_snapshot_take__of_nothing)
 {
-    char path[TEST_PATH_SIZE], folder[TEST_PATH_SIZE];
-    make_folder(folder);
-    join_path(path, folder, STORE_FILE_NAME);
     struct log_position position = {.epoch = 1, .seq = 1};
-    assert_ok(f->store, store_snapshot_take(f->store, path, &position));
+    assert_ok(f->store, store_snapshot_take(f->store, f->copy, &position));
     assert_int_equal(position.epoch, 0);
     assert_int_equal(position.seq, 0);
-    check_copy(folder, 0);
-    remove_folder(folder);
+    check_copy(f->target, 0);
 }
 
 TEST_BOTH(test_store_snapshot_take__no_such_folder)
@@ -1290,14 +1232,13 @@ TEST_ON(test_store_snapshot_take__by_a_reader_beside_the_writer, struct fixture,
 {
     struct store *store = f->store;
     static struct copy_thread copying;
-    struct error_text why;
     pthread_t thread;
     uint64_t n = 0;
     while (n < 100)
         assert_ok(store, work_apply(store, ++n));
     for (size_t i = 0; i < COPIES; i++)
         make_folder(copying.folders[i]);
-    assert_int_equal(store_open_reader(&copying.reader, store, &why), OK);
+    copying.reader = open_reader(store);
     assert_int_equal(pthread_create(&thread, NULL, take_copies, &copying), 0);
     while (!atomic_load(&copying.is_over))
         assert_ok(store, work_apply(store, ++n));
@@ -1331,12 +1272,10 @@ TEST_ON(test_store_cancel__a_snapshot, struct fixture, begin_in_folder, end)
 {
     struct store *store = f->store;
     static struct copy_thread copying;
-    struct error_text why;
     pthread_t thread;
-    for (uint64_t n = 1; n <= 60; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, 60);
     make_folder(copying.folders[0]);
-    assert_int_equal(store_open_reader(&copying.reader, store, &why), OK);
+    copying.reader = open_reader(store);
     assert_int_equal(pthread_create(&thread, NULL, take_one_copy, &copying), 0);
     while (!atomic_load(&copying.is_over))
         store_cancel(copying.reader);

@@ -23,66 +23,6 @@ struct scene {
     bool checkpoints_soon; /* within those */
 };
 
-static struct {
-    sqlite3_mem_methods real;
-    uint64_t fail_at; /* 0: never */
-    uint64_t count;
-    bool lasting;
-    bool has_failed;
-} memory;
-
-static bool allocation_fails(void)
-{
-    memory.count++;
-    if (memory.fail_at == 0 || memory.count < memory.fail_at)
-        return false;
-    if (memory.count > memory.fail_at && !memory.lasting)
-        return false;
-    memory.has_failed = true;
-    return true;
-}
-
-static void *failing_malloc(int size)
-{
-    return allocation_fails() ? NULL : memory.real.xMalloc(size);
-}
-
-static void *failing_realloc(void *old, int size)
-{
-    return allocation_fails() ? NULL : memory.real.xRealloc(old, size);
-}
-
-static void fail_allocations(uint64_t k, bool lasting)
-{
-    memory.fail_at = k;
-    memory.count = 0;
-    memory.lasting = lasting;
-    memory.has_failed = false;
-}
-
-static void install_failing_memory(void)
-{
-    sqlite3_mem_methods methods;
-    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory.real), SQLITE_OK);
-    methods = memory.real;
-    methods.xMalloc = failing_malloc;
-    methods.xRealloc = failing_realloc;
-    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods), SQLITE_OK);
-}
-
-static void copy_file(const char *from, const char *to)
-{
-    static char bytes[1 << 16];
-    int source = open(from, O_RDONLY | O_CLOEXEC);
-    int target = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(source >= 0 && target >= 0);
-    ssize_t size;
-    while ((size = read(source, bytes, sizeof bytes)) > 0)
-        assert_int_equal(write(target, bytes, (size_t)size), size);
-    assert_int_equal(close(source), 0);
-    assert_int_equal(close(target), 0);
-}
-
 /* The files as they are, without the lock and the WAL's index: what a crash leaves. */
 static void copy_folder(const char *from, const char *to)
 {
@@ -106,8 +46,7 @@ static void make_scene(struct scene *scene, uint64_t batches, uint64_t more)
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     struct store *store = open_store(folder);
-    for (uint64_t n = 1; n <= batches; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, batches);
     copy_folder(folder, scene->folder);
     store_close(store);
     remove_folder(folder);
@@ -125,6 +64,40 @@ static void make_checkpoint_scene(struct scene *scene)
 {
     make_scene(scene, 9, 20);
     scene->checkpoints_soon = true;
+}
+
+/* A small one, to which few batches are added. */
+static void make_small_scene(struct scene *scene)
+{
+    make_scene(scene, 6, 2);
+}
+
+static void make_nothing(struct scene *scene)
+{
+    make_scene(scene, 0, 0);
+}
+
+/* What fails in a try. */
+struct fault {
+    enum faulty_kind kind; /* FAULTY_NONE: allocations */
+    bool lasting;
+    uint64_t seed;   /* of what a power failure leaves; 0: nothing that was not synced */
+    uint64_t stride; /* between the operations that fail; 0: 1 */
+};
+
+/* Lets each operation of a try fail in turn; they are more than least, or it is no test. Each try
+ * returns whether its k-th operation was reached. */
+static void fail_each(void (*make)(struct scene *scene),
+                      bool (*try)(const struct scene *scene, uint64_t k, struct fault fault),
+                      struct fault fault, uint64_t least)
+{
+    struct scene scene;
+    make(&scene);
+    uint64_t k = 1;
+    while (try(&scene, k, fault))
+        k += fault.stride > 0 ? fault.stride : 1;
+    assert_true(k > least);
+    remove_folder(scene.folder);
 }
 
 static void start(const struct scene *scene, char folder[static TEST_PATH_SIZE])
@@ -154,7 +127,7 @@ static void check_crash_image(const char *folder, uint64_t n)
 
 /* Writes batches until one fails for good; returns how many there are then. */
 static uint64_t write_batches(struct store *store, const char *folder, const struct scene *scene,
-                              enum faulty_kind kind, bool lasting, bool *uncertain)
+                              struct fault fault, bool *uncertain)
 {
     uint64_t n = scene->batches;
     if (scene->checkpoints_soon)
@@ -165,13 +138,13 @@ static uint64_t write_batches(struct store *store, const char *folder, const str
             n++;
             continue;
         }
-        assert_true(is_expected(error, kind));
+        assert_true(is_expected(error, fault.kind));
         assert_true(store_last_problem(store)[0] != '\0');
-        *uncertain = lasting;
-        if (kind == FAULTY_POWER)
+        *uncertain = fault.lasting;
+        if (fault.kind == FAULTY_POWER)
             break;
         work_check(store, n, true);
-        if (lasting)
+        if (fault.lasting)
             break;
         check_crash_image(folder, n);
         assert_ok(store, work_apply(store, n + 1)); /* it was only once */
@@ -191,8 +164,7 @@ static void check_reopened(const char *folder, uint64_t n, bool uncertain)
     store_close(store);
 }
 
-/* Returns whether the k-th operation was reached. */
-static bool try_fault(const struct scene *scene, enum faulty_kind kind, uint64_t k, bool lasting)
+static bool try_fault(const struct scene *scene, uint64_t k, struct fault fault)
 {
     char folder[TEST_PATH_SIZE];
     struct store *store = NULL;
@@ -200,12 +172,12 @@ static bool try_fault(const struct scene *scene, enum faulty_kind kind, uint64_t
     bool uncertain = false;
     uint64_t n = scene->batches;
     start(scene, folder);
-    faulty_vfs_fail(kind, k, lasting);
+    faulty_vfs_fail(fault.kind, k, fault.lasting);
     enum error error = try_open(&store, folder, &why);
     if (error == OK)
-        n = write_batches(store, folder, scene, kind, lasting, &uncertain);
+        n = write_batches(store, folder, scene, fault, &uncertain);
     else
-        assert_true(is_expected(error, kind));
+        assert_true(is_expected(error, fault.kind));
     store_close(store);
     bool has_failed = faulty_vfs_has_failed();
     faulty_vfs_reset();
@@ -215,46 +187,38 @@ static bool try_fault(const struct scene *scene, enum faulty_kind kind, uint64_t
     return has_failed;
 }
 
-static void every_fault(void (*make)(struct scene *scene), enum faulty_kind kind, bool lasting)
-{
-    struct scene scene;
-    make(&scene);
-    uint64_t k = 1;
-    while (try_fault(&scene, kind, k, lasting))
-        k++;
-    assert_true(k > 50); /* or it was no test */
-    remove_folder(scene.folder);
-}
-
 TEST(test_faults__one_operation_fails)
 {
-    every_fault(make_fresh_scene, FAULTY_IO, false);
+    fail_each(make_fresh_scene, try_fault, (struct fault){.kind = FAULTY_IO}, 50);
 }
 
 TEST(test_faults__one_operation_fails_in_a_checkpoint)
 {
-    every_fault(make_checkpoint_scene, FAULTY_IO, false);
+    fail_each(make_checkpoint_scene, try_fault, (struct fault){.kind = FAULTY_IO}, 50);
 }
 
 TEST(test_faults__disk_stays_broken)
 {
-    every_fault(make_fresh_scene, FAULTY_IO, true);
+    fail_each(make_fresh_scene, try_fault, (struct fault){.kind = FAULTY_IO, .lasting = true}, 50);
 }
 
 TEST(test_faults__disk_stays_broken_in_a_checkpoint)
 {
-    every_fault(make_checkpoint_scene, FAULTY_IO, true);
+    fail_each(make_checkpoint_scene, try_fault, (struct fault){.kind = FAULTY_IO, .lasting = true},
+              50);
 }
 
 TEST(test_faults__disk_is_full_once)
 {
-    every_fault(make_checkpoint_scene, FAULTY_FULL, false);
+    fail_each(make_checkpoint_scene, try_fault, (struct fault){.kind = FAULTY_FULL}, 50);
 }
 
 TEST(test_faults__disk_is_full)
 {
-    every_fault(make_fresh_scene, FAULTY_FULL, true);
-    every_fault(make_checkpoint_scene, FAULTY_FULL, true);
+    fail_each(make_fresh_scene, try_fault, (struct fault){.kind = FAULTY_FULL, .lasting = true},
+              50);
+    fail_each(make_checkpoint_scene, try_fault,
+              (struct fault){.kind = FAULTY_FULL, .lasting = true}, 50);
 }
 
 /* A commit in parts whose write fails leaves nothing once it was rolled back. */
@@ -285,7 +249,7 @@ TEST(test_faults__commit_in_parts)
     remove_folder(folder);
 }
 
-static bool try_power(const struct scene *scene, uint64_t k, uint64_t seed)
+static bool try_power(const struct scene *scene, uint64_t k, struct fault fault)
 {
     char folder[TEST_PATH_SIZE];
     struct store *store = NULL;
@@ -293,49 +257,36 @@ static bool try_power(const struct scene *scene, uint64_t k, uint64_t seed)
     bool uncertain = false;
     uint64_t n = scene->batches;
     start(scene, folder);
-    faulty_vfs_fail(FAULTY_POWER, k, true);
+    faulty_vfs_fail(fault.kind, k, fault.lasting);
     if (try_open(&store, folder, &why) == OK)
-        n = write_batches(store, folder, scene, FAULTY_POWER, true, &uncertain);
+        n = write_batches(store, folder, scene, fault, &uncertain);
     bool has_failed = faulty_vfs_has_failed();
     if (!has_failed)
         faulty_vfs_fail(FAULTY_POWER, 1, true); /* while all is quiet, before it is closed */
     store_close(store);
-    faulty_vfs_lose_power(seed);
+    faulty_vfs_lose_power(fault.seed == 0 ? 0 : fault.seed * 1000 + k);
     check_reopened(folder, n, uncertain);
     faulty_vfs_reset();
     remove_folder(folder);
     return has_failed;
 }
 
-static void every_power_failure(void (*make)(struct scene *scene), uint64_t seed)
+static void lose_power_at_each(uint64_t seed)
 {
-    struct scene scene;
-    make(&scene);
-    uint64_t k = 1;
-    while (try_power(&scene, k, seed == 0 ? 0 : seed * 1000 + k))
-        k++;
-    assert_true(k > 50);
-    remove_folder(scene.folder);
+    const struct fault fault = {.kind = FAULTY_POWER, .lasting = true, .seed = seed};
+    fail_each(make_fresh_scene, try_power, fault, 50);
+    fail_each(make_checkpoint_scene, try_power, fault, 50);
 }
 
 TEST(test_power__nothing_unsynced_arrives)
 {
-    every_power_failure(make_fresh_scene, 0);
-    every_power_failure(make_checkpoint_scene, 0);
+    lose_power_at_each(0);
 }
 
 TEST(test_power__some_of_it_arrives_and_some_torn)
 {
-    for (uint64_t seed = 1; seed <= 2; seed++) {
-        every_power_failure(make_fresh_scene, seed);
-        every_power_failure(make_checkpoint_scene, seed);
-    }
-}
-
-static bool file_exists(const char *path)
-{
-    struct stat status;
-    return stat(path, &status) == 0;
+    lose_power_at_each(1);
+    lose_power_at_each(2);
 }
 
 static void check_copy(const char *folder, uint64_t n)
@@ -359,21 +310,22 @@ static void check_after_snapshot(struct store *store, enum error error, const ch
     assert_ok(store, work_apply(store, n + 1));
 }
 
-static bool try_snapshot(const struct scene *scene, uint64_t k, bool of_memory)
+static bool try_snapshot(const struct scene *scene, uint64_t k, struct fault fault)
 {
     char folder[TEST_PATH_SIZE], target[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
+    bool of_memory = fault.kind == FAULTY_NONE;
     start(scene, folder);
     make_folder(target);
     join_path(path, target, STORE_FILE_NAME);
     struct store *store = open_store(folder);
     if (of_memory)
-        fail_allocations(k, false);
+        faulty_memory_arm(k, false);
     else
-        faulty_vfs_fail(FAULTY_IO, k, false);
+        faulty_vfs_fail(fault.kind, k, false);
     struct log_position position;
     enum error error = store_snapshot_take(store, path, &position);
-    bool has_failed = of_memory ? memory.has_failed : faulty_vfs_has_failed();
-    fail_allocations(0, false);
+    bool has_failed = of_memory ? faulty_memory_has_failed() : faulty_vfs_has_failed();
+    faulty_memory_arm(0, false);
     faulty_vfs_fail(FAULTY_NONE, 0, false);
     if (error != OK)
         assert_int_equal(error, of_memory ? ERROR_NO_MEMORY : ERROR_IO);
@@ -390,24 +342,12 @@ static bool try_snapshot(const struct scene *scene, uint64_t k, bool of_memory)
 
 TEST(test_store_snapshot__one_operation_fails)
 {
-    struct scene scene;
-    make_scene(&scene, 6, 0);
-    uint64_t k = 1;
-    while (try_snapshot(&scene, k, false))
-        k++;
-    assert_true(k > 10);
-    remove_folder(scene.folder);
+    fail_each(make_small_scene, try_snapshot, (struct fault){.kind = FAULTY_IO}, 10);
 }
 
 TEST(test_store_snapshot__one_allocation_fails)
 {
-    struct scene scene;
-    make_scene(&scene, 6, 0);
-    uint64_t k = 1;
-    while (try_snapshot(&scene, k, true))
-        k++;
-    assert_true(k > 10);
-    remove_folder(scene.folder);
+    fail_each(make_small_scene, try_snapshot, (struct fault){.kind = FAULTY_NONE}, 10);
 }
 
 /* A read gives all of it or says that there is no memory. */
@@ -419,36 +359,32 @@ static void read_or_no_memory(enum error error, uint64_t found, uint64_t expecte
         assert_int_equal(error, ERROR_NO_MEMORY);
 }
 
+/* The call, which adds to count, finds so many rows. */
+#define READ(call, expected)                              \
+    do {                                                  \
+        count = 0;                                        \
+        enum error read_error = (call);                   \
+        read_or_no_memory(read_error, count, (expected)); \
+    } while (0)
+
 static void read_some(struct store *store, uint64_t n)
 {
     uint64_t last = work_last_seq(n);
-    size_t count = 0;
-    enum error error =
-        store_events_after(store, test_id(0), 0, UINT64_MAX, SIZE_MAX, count_event, &count);
-    read_or_no_memory(error, count, (last + WORK_ROOMS - 1) / WORK_ROOMS);
-    count = 0;
-    error = store_messages_before(store, test_id(0), 1, 0, 1, count_event, &count);
-    read_or_no_memory(error, count, last > 0);
-    count = 0;
-    error = store_each_account(store, count_account, &count);
-    read_or_no_memory(error, count, n < WORK_ACCOUNTS ? n : WORK_ACCOUNTS);
-    count = 0;
-    error = store_each_session(store, count_session, &count);
-    read_or_no_memory(error, count, last < WORK_SESSIONS ? last : WORK_SESSIONS);
-    count = 0;
-    error = store_each_room(store, count_room, &count);
-    read_or_no_memory(error, count, last < WORK_ROOMS ? last : WORK_ROOMS);
+    uint64_t in_room = (last + WORK_ROOMS - 1) / WORK_ROOMS;
+    uint64_t room = test_id(0), number = 0;
+    size_t count;
+    READ(store_events_after(store, room, 0, UINT64_MAX, SIZE_MAX, count_event, &count), in_room);
+    READ(store_messages_before(store, room, 1, 0, 1, count_event, &count), last > 0);
+    READ(store_each_account(store, count_account, &count), n < WORK_ACCOUNTS ? n : WORK_ACCOUNTS);
+    READ(store_each_session(store, count_session, &count),
+         last < WORK_SESSIONS ? last : WORK_SESSIONS);
+    READ(store_each_room(store, count_room, &count), last < WORK_ROOMS ? last : WORK_ROOMS);
     if (n == 0)
         return;
-    count = 0;
-    error = store_get_outcome(store, test_id(200), 1, count_outcome, &count);
-    read_or_no_memory(error, count, 1);
-    count = 0;
-    error = store_log_read(store, last, count_log, &count);
-    read_or_no_memory(error, count, 1);
-    uint64_t number = 0;
-    error = store_number_at(store, test_id(0), last, &number);
-    read_or_no_memory(error, number, (last + WORK_ROOMS - 1) / WORK_ROOMS);
+    READ(store_get_outcome(store, test_id(200), 1, count_outcome, &count), 1);
+    READ(store_log_read(store, last, count_log, &count), 1);
+    enum error error = store_number_at(store, room, last, &number);
+    read_or_no_memory(error, number, in_room);
 }
 
 static void read_with_reader(struct store *store, uint64_t n)
@@ -463,14 +399,14 @@ static void read_with_reader(struct store *store, uint64_t n)
     store_close(reader);
 }
 
-static bool try_memory(const struct scene *scene, uint64_t k, bool lasting)
+static bool try_memory(const struct scene *scene, uint64_t k, struct fault fault)
 {
     char folder[TEST_PATH_SIZE];
     struct store *store = NULL;
     struct error_text why;
     uint64_t n = scene->batches;
     start(scene, folder);
-    fail_allocations(k, lasting);
+    faulty_memory_arm(k, fault.lasting);
     enum error error = try_open(&store, folder, &why);
     for (uint64_t i = 0; i < scene->more && store != NULL && error == OK; i++) {
         error = work_apply(store, n + 1);
@@ -482,8 +418,8 @@ static bool try_memory(const struct scene *scene, uint64_t k, bool lasting)
         read_some(store, n);
         read_with_reader(store, n);
     }
-    bool has_failed = memory.has_failed;
-    fail_allocations(0, false);
+    bool has_failed = faulty_memory_has_failed();
+    faulty_memory_arm(0, false);
     if (store != NULL)
         work_check(store, n, true); /* memory is back */
     store_close(store);
@@ -501,26 +437,17 @@ static bool try_memory(const struct scene *scene, uint64_t k, bool lasting)
 #define ALLOCATION_STRIDE 1
 #endif
 
-static void every_allocation(uint64_t batches, uint64_t more, bool lasting)
-{
-    struct scene scene;
-    make_scene(&scene, batches, more);
-    uint64_t k = 1;
-    while (try_memory(&scene, k, lasting))
-        k += ALLOCATION_STRIDE;
-    assert_true(k > 100);
-    remove_folder(scene.folder);
-}
-
 TEST(test_memory__one_allocation_fails)
 {
-    every_allocation(0, 0, false);
-    every_allocation(6, 2, false);
+    const struct fault fault = {.stride = ALLOCATION_STRIDE};
+    fail_each(make_nothing, try_memory, fault, 100);
+    fail_each(make_small_scene, try_memory, fault, 100);
 }
 
 TEST(test_memory__is_used_up)
 {
-    every_allocation(6, 2, true);
+    const struct fault fault = {.lasting = true, .stride = ALLOCATION_STRIDE};
+    fail_each(make_small_scene, try_memory, fault, 100);
 }
 
 #define OPENING_READS_MAX 30 /* pages, and headers of the log */
@@ -530,8 +457,7 @@ static uint64_t reads_to_open(uint64_t batches)
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     struct store *store = open_store(folder);
-    for (uint64_t n = 1; n <= batches; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, batches);
     assert_ok(store, store_begin(store));
     for (uint64_t n = 1; n <= batches; n++)
         assert_ok(store, store_add_orphan(store, &(struct log_entry){.first_seq = 1,
@@ -560,7 +486,7 @@ TEST(test_store_open__reads_a_bounded_number_of_pages)
 
 TEST_PREPARE()
 {
-    install_failing_memory();
+    faulty_memory_install();
     faulty_vfs_install();
     return 0;
 }

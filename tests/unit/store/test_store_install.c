@@ -29,36 +29,23 @@ static const uint8_t cluster[STORE_CLUSTER_BYTES] = {1, 2, 3};
  * snapshot of the master's. */
 struct scene {
     char folder[TEST_PATH_SIZE];
-    char path[TEST_PATH_SIZE];     /* of the node's database */
-    char snapshot[TEST_PATH_SIZE]; /* kept: copied for each try */
-    char file[TEST_PATH_SIZE];     /* the copy, beside the database */
-    bool has_links;                /* hard ones */
+    char path[TEST_PATH_SIZE]; /* of the node's database */
+    char file[TEST_PATH_SIZE]; /* the copy, beside the database */
+    bool has_links;            /* hard ones */
 };
-
-static void copy_file(const char *from, const char *to)
-{
-    static char bytes[1 << 16];
-    int source = open(from, O_RDONLY | O_CLOEXEC);
-    int target = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(source >= 0 && target >= 0);
-    ssize_t size;
-    while ((size = read(source, bytes, sizeof bytes)) > 0)
-        assert_int_equal(write(target, bytes, (size_t)size), size);
-    assert_int_equal(close(source), 0);
-    assert_int_equal(close(target), 0);
-}
-
-static bool file_exists(const char *path)
-{
-    struct stat status;
-    return stat(path, &status) == 0;
-}
 
 static bool suffixed_exists(const char *path, const char *suffix)
 {
     char name[TEST_PATH_SIZE + 16];
     (void)snprintf(name, sizeof name, "%s%s", path, suffix);
     return file_exists(name);
+}
+
+/* No file of an installation is left beside the database. */
+static void expect_tidy(const struct scene *scene)
+{
+    assert_false(suffixed_exists(scene->path, STORE_NEW_SUFFIX));
+    assert_false(suffixed_exists(scene->path, STORE_OLD_SUFFIX));
 }
 
 static void take_masters(const char *path)
@@ -72,8 +59,7 @@ static void take_masters(const char *path)
     assert_int_equal(store_open(&store, &options, &why), OK);
     assert_ok(store, store_set_cluster(store, cluster));
     assert_ok(store, store_put_value(store, "promise", "the master's", 12));
-    for (uint64_t n = 1; n <= MASTER; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, MASTER);
     assert_ok(store, store_snapshot_take(store, path, &position));
     store_close(store);
     remove_folder(folder);
@@ -84,8 +70,7 @@ static void fill_common(struct store *store)
     struct log_entry row = {
         .epoch = 5, .first_seq = 6, .last_seq = 7, .bytes = (const uint8_t *)"o", .size = 1};
     assert_ok(store, store_set_cluster(store, cluster));
-    for (uint64_t n = 1; n <= COMMON; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, COMMON);
     assert_ok(store, store_begin(store));
     assert_ok(store, store_add_orphan(store, &row));
     assert_ok(store, store_add_orphan(store, &row));
@@ -111,6 +96,16 @@ static struct log_entry own_entry(size_t index)
     return row;
 }
 
+static void expect_entry(const struct log_entry *row, size_t index)
+{
+    struct log_entry expected = own_entry(index);
+    assert_int_equal(row->epoch, expected.epoch);
+    assert_int_equal(row->first_seq, expected.first_seq);
+    assert_int_equal(row->last_seq, expected.last_seq);
+    assert_int_equal(row->size, expected.size);
+    assert_memory_equal(row->bytes, expected.bytes, expected.size);
+}
+
 static uint64_t own_last_seq(void)
 {
     return own_entry(OWN_ENTRIES - 1).last_seq;
@@ -130,6 +125,14 @@ static enum error go_another_way(struct store *store)
         error = store_log_append(store, &row);
     }
     return error == OK ? store_commit(store) : error;
+}
+
+/* Opens the store of the node, which goes another way. */
+static struct store *open_diverged(const struct scene *scene)
+{
+    struct store *store = open_store(scene->folder);
+    assert_ok(store, go_another_way(store));
+    return store;
 }
 
 static struct log_position common_position(void)
@@ -175,12 +178,7 @@ static enum error check_orphan(void *context, uint64_t id, const struct log_entr
     }
     while (own_entries[orphans->entry].kind != LOG_ENTRY_CHAT)
         orphans->entry++;
-    struct log_entry expected = own_entry(orphans->entry++);
-    assert_int_equal(row->epoch, expected.epoch);
-    assert_int_equal(row->first_seq, expected.first_seq);
-    assert_int_equal(row->last_seq, expected.last_seq);
-    assert_int_equal(row->size, expected.size);
-    assert_memory_equal(row->bytes, expected.bytes, expected.size);
+    expect_entry(row, orphans->entry++);
     return OK;
 }
 
@@ -204,12 +202,8 @@ static void check_new(struct store *store)
 static enum error check_own_entry(void *context, const struct log_entry *row)
 {
     size_t *index = context;
-    struct log_entry expected = own_entry((*index)++);
-    assert_int_equal(row->epoch, expected.epoch);
-    assert_int_equal(row->first_seq, expected.first_seq);
-    assert_int_equal(row->last_seq, expected.last_seq);
-    assert_int_equal(row->kind, expected.kind);
-    assert_int_equal(row->size, expected.size);
+    assert_int_equal(row->kind, own_entries[*index].kind);
+    expect_entry(row, (*index)++);
     return OK;
 }
 
@@ -254,22 +248,8 @@ static void check_goes_on(struct store *store, const struct scene *scene)
     store = open_store(scene->folder);
     assert_ok(store, store_get_value(store, "after", value, sizeof value, &used));
     assert_int_equal(check_either(store), was_new);
-    assert_false(suffixed_exists(scene->path, STORE_NEW_SUFFIX));
-    assert_false(suffixed_exists(scene->path, STORE_OLD_SUFFIX));
+    expect_tidy(scene);
     store_close(store);
-}
-
-static void make_scene(struct scene *scene, const char *snapshot)
-{
-    make_folder(scene->folder);
-    join_path(scene->path, scene->folder, STORE_FILE_NAME);
-    join_path(scene->file, scene->folder, "incoming");
-    (void)snprintf(scene->snapshot, sizeof scene->snapshot, "%s", snapshot);
-    struct store *store = open_store(scene->folder);
-    fill_common(store);
-    store_close(store);
-    copy_file(scene->snapshot, scene->file);
-    scene->has_links = true;
 }
 
 static struct {
@@ -277,9 +257,22 @@ static struct {
     char snapshot[TEST_PATH_SIZE];
 } masters;
 
+/* A new folder, with a copy of the snapshot. */
+static void make_scene(struct scene *scene)
+{
+    make_folder(scene->folder);
+    join_path(scene->path, scene->folder, STORE_FILE_NAME);
+    join_path(scene->file, scene->folder, "incoming");
+    copy_file(masters.snapshot, scene->file);
+}
+
 static void begin(struct scene *f)
 {
-    make_scene(f, masters.snapshot);
+    make_scene(f);
+    f->has_links = true;
+    struct store *store = open_store(f->folder);
+    fill_common(store);
+    store_close(store);
 }
 
 static void end(struct scene *f)
@@ -295,29 +288,23 @@ static void end(struct scene *f)
 static void copy_scene(struct scene *copy, const struct scene *scene)
 {
     *copy = *scene;
-    make_folder(copy->folder);
-    join_path(copy->path, copy->folder, STORE_FILE_NAME);
-    join_path(copy->file, copy->folder, "incoming");
+    make_scene(copy);
     copy_file(scene->path, copy->path);
-    copy_file(scene->snapshot, copy->file);
 }
 
 SCENE_TEST(test_store_install__takes_the_place)
 {
     struct error_text why;
-    struct store *store = open_store(f->folder);
-    assert_ok(store, go_another_way(store));
+    struct store *store = open_diverged(f);
     check_old(store);
     if (install(&store, f, &why) != OK)
         fail_msg("%s", why.text);
     assert_true(check_either(store));
     assert_false(file_exists(f->file));
-    assert_false(suffixed_exists(f->path, STORE_NEW_SUFFIX));
-    assert_false(suffixed_exists(f->path, STORE_OLD_SUFFIX));
+    expect_tidy(f);
     struct store *second = NULL; /* the folder is still locked */
     assert_int_equal(try_open(&second, f->folder, &why), ERROR_IN_USE);
-    struct store *reader = NULL;
-    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    struct store *reader = open_reader(store);
     store_close(reader);
     check_goes_on(store, f);
     store = open_store(f->folder);
@@ -335,9 +322,7 @@ SCENE_TEST(test_store_install__after_all_orphans_were_dropped)
     assert_int_equal(install(&store, f, &why), OK); /* nothing after the common position */
     assert_int_equal(store_orphan_count(store), 0);
     struct log_entry row = {.first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)""};
-    assert_ok(store, store_begin(store));
-    assert_ok(store, store_add_orphan(store, &row));
-    assert_ok(store, store_commit(store));
+    assert_commits(store, store_add_orphan(store, &row));
     assert_int_equal(store_last_orphan(store), OLD_ORPHAN + 1);
     work_check_replicated(store, MASTER);
     store_close(store);
@@ -398,7 +383,7 @@ SCENE_TEST(test_store_install__refuses_what_is_not_for_it)
         {"DELETE FROM log", ERROR_INVALID, "ends at seq 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        copy_file(f->snapshot, f->file);
+        copy_file(masters.snapshot, f->file);
         damage_execute(f->file, cases[i].change);
         expect_refusal(f, cases[i].error, cases[i].word);
     }
@@ -424,11 +409,11 @@ SCENE_TEST(test_store_install__refuses_what_is_not_whole)
     assert_int_equal(check_file(f->file, &why), ERROR_CORRUPT);
     assert_non_null(strstr(why.text, f->file));
     expect_refusal(f, ERROR_CORRUPT, "");
-    copy_file(f->snapshot, f->file);
+    copy_file(masters.snapshot, f->file);
     assert_int_equal(truncate(f->file, 0), 0);
     assert_int_equal(check_file(f->file, &why), ERROR_MISMATCH);
     expect_refusal(f, ERROR_MISMATCH, "application_id");
-    copy_file(f->snapshot, f->file);
+    copy_file(masters.snapshot, f->file);
     int descriptor = open(f->file, O_WRONLY | O_CLOEXEC);
     char noise[4096];
     memset(noise, 'x', sizeof noise);
@@ -443,13 +428,12 @@ SCENE_TEST(test_store_install__common_position_that_is_none)
 {
     static const struct log_position wrong[] = {
         {OWN_EPOCH, 12}, {OWN_EPOCH, 13} /* within a batch */, {OWN_EPOCH, 1000}};
-    struct store *store = open_store(f->folder);
+    struct store *store = open_diverged(f);
     const struct store_options options = {.folder = f->folder, .node_id = TEST_NODE};
     struct error_text why;
     assert_int_equal(work_last_seq(COMMON), 12);
-    assert_ok(store, go_another_way(store));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        copy_file(f->snapshot, f->file);
+        copy_file(masters.snapshot, f->file);
         assert_int_equal(store_install(&store, f->file, wrong[i], &options, &why), ERROR_INVALID);
         check_old(store);
     }
@@ -458,12 +442,10 @@ SCENE_TEST(test_store_install__common_position_that_is_none)
 
 SCENE_TEST(test_store_install__beside_a_reader)
 {
-    struct store *store = open_store(f->folder);
-    struct store *reader = NULL;
+    struct store *store = open_diverged(f);
     struct error_text why;
     uint64_t number;
-    assert_ok(store, go_another_way(store));
-    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    struct store *reader = open_reader(store);
     assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
     (void)sqlite3_busy_timeout(store->database, 0);
     assert_int_equal(install(&store, f, &why), ERROR_IN_USE);
@@ -533,8 +515,7 @@ SCENE_TEST(test_store_install__without_hard_links)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct scene copy;
         copy_scene(&copy, f);
-        struct store *store = open_store(copy.folder);
-        assert_ok(store, go_another_way(store));
+        struct store *store = open_diverged(&copy);
         faulty_calls_refuse_links(numbers[i]);
         if (install(&store, &copy, &why) != OK)
             fail_msg("%s", why.text);
@@ -542,8 +523,7 @@ SCENE_TEST(test_store_install__without_hard_links)
         check_goes_on(store, &copy);
         remove_folder(copy.folder);
     }
-    struct store *store = open_store(f->folder);
-    assert_ok(store, go_another_way(store));
+    struct store *store = open_diverged(f);
     faulty_calls_refuse_links(EACCES); /* another matter */
     assert_int_equal(install(&store, f, &why), ERROR_DENIED);
     assert_non_null(strstr(why.text, "link"));
@@ -563,8 +543,7 @@ static bool try_fault(const struct scene *from, enum faulty_calls kind, uint64_t
     struct scene scene;
     struct error_text why;
     copy_scene(&scene, from);
-    struct store *store = open_store(scene.folder);
-    assert_ok(store, go_another_way(store));
+    struct store *store = open_diverged(&scene);
     faulty_calls_arm(kind, k, number);
     enum error error = install(&store, &scene, &why);
     bool has_failed = faulty_calls_have_failed();
@@ -665,8 +644,7 @@ SCENE_TEST(test_store_install__synced_in_the_right_order)
 {
     struct order order = {.scene = f};
     struct error_text why;
-    struct store *store = open_store(f->folder);
-    assert_ok(store, go_another_way(store));
+    struct store *store = open_diverged(f);
     faulty_calls_watch(watch_order, &order);
     enum error error = install(&store, f, &why);
     assert_ok(store, store_put_value(store, "more", "", 0));
@@ -677,44 +655,16 @@ SCENE_TEST(test_store_install__synced_in_the_right_order)
     store_close(store);
 }
 
-static struct {
-    sqlite3_mem_methods real;
-    uint64_t fail_at; /* 0: never */
-    uint64_t count;
-} memory;
-
-static void *failing_malloc(int size)
-{
-    return ++memory.count == memory.fail_at ? NULL : memory.real.xMalloc(size);
-}
-
-static void *failing_realloc(void *old, int size)
-{
-    return ++memory.count == memory.fail_at ? NULL : memory.real.xRealloc(old, size);
-}
-
-static void install_failing_memory(void)
-{
-    sqlite3_mem_methods methods;
-    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory.real), SQLITE_OK);
-    methods = memory.real;
-    methods.xMalloc = failing_malloc;
-    methods.xRealloc = failing_realloc;
-    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods), SQLITE_OK);
-}
-
 static bool try_memory(const struct scene *from, uint64_t k)
 {
     struct scene scene;
     struct error_text why;
     copy_scene(&scene, from);
-    struct store *store = open_store(scene.folder);
-    assert_ok(store, go_another_way(store));
-    memory.count = 0;
-    memory.fail_at = k;
+    struct store *store = open_diverged(&scene);
+    faulty_memory_arm(k, false);
     enum error error = install(&store, &scene, &why);
-    bool has_failed = memory.count >= k;
-    memory.fail_at = 0;
+    bool has_failed = faulty_memory_has_failed();
+    faulty_memory_arm(0, false);
     if (error != OK)
         assert_int_equal(error, ERROR_NO_MEMORY);
     assert_non_null(store);
@@ -753,6 +703,6 @@ int test_teardown(void **state)
 
 TEST_PREPARE()
 {
-    install_failing_memory();
+    faulty_memory_install();
     return 0;
 }

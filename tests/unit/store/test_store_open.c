@@ -21,19 +21,31 @@
 
 struct fixture {
     char folder[TEST_PATH_SIZE];
-    char path[TEST_PATH_SIZE];
+    char path[TEST_PATH_SIZE]; /* of the database */
+    char copy[TEST_PATH_SIZE];
+    struct store *store; /* NULL: closed */
 };
 
 static void begin(struct fixture *f)
 {
     make_folder(f->folder);
     join_path(f->path, f->folder, STORE_FILE_NAME);
+    join_path(f->copy, f->folder, "copy");
+}
+
+static void begin_store(struct fixture *f)
+{
+    begin(f);
+    f->store = open_store(f->folder);
 }
 
 static void end(struct fixture *f)
 {
+    store_close(f->store);
     remove_folder(f->folder);
 }
+
+#define STORE_TEST(name) TEST_ON(name, struct fixture, begin_store, end)
 
 /* Opening must fail with the error and a sentence that holds every one of the words. */
 static void expect_refusal(const char *folder, enum error expected, const char *word,
@@ -49,12 +61,18 @@ static void expect_refusal(const char *folder, enum error expected, const char *
         fail_msg("neither \"%s\" nor \"%s\" may be missing in: %s", word, other, why.text);
 }
 
-/* Changes a closed database with SQL of the test's own. */
 static void fill(const char *folder, uint64_t batches)
 {
     struct store *store = open_store(folder);
-    for (uint64_t n = 1; n <= batches; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(store, 1, batches);
+    store_close(store);
+}
+
+/* The closed database opens, and holds so many batches. */
+static void expect_batches(const char *folder, uint64_t batches)
+{
+    struct store *store = open_store(folder);
+    work_check(store, batches, true);
     store_close(store);
 }
 
@@ -77,9 +95,7 @@ TEST_F(test_store_open__in_a_relative_folder)
     assert_non_null(getcwd(before, sizeof before));
     assert_int_equal(chdir(f->folder), 0);
     fill("file:odd?mode=memory", 2); /* a name, not a URI */
-    struct store *store = open_store("file:odd?mode=memory");
-    work_check(store, 2, true);
-    store_close(store);
+    expect_batches("file:odd?mode=memory", 2);
     assert_int_equal(chdir(before), 0);
 }
 
@@ -87,9 +103,7 @@ TEST_F(test_store_open__folder_that_cannot_be)
 {
     char path[TEST_PATH_SIZE];
     join_path(path, f->folder, "file");
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fclose(file), 0);
+    write_text(path, "");
     expect_refusal(path, ERROR_DENIED, "not a folder", "another data folder");
     join_path(path, f->folder, "file/below");
     expect_refusal(path, ERROR_DENIED, "file", "not a folder");
@@ -118,14 +132,11 @@ TEST_F(test_store_open__held_by_this_process)
     expect_refusal(f->folder, ERROR_IN_USE, pid, "another data folder");
     assert_ok(store, work_apply(store, 1)); /* the first is not disturbed */
     store_close(store);
-    store = open_store(f->folder);
-    work_check(store, 1, true);
-    store_close(store);
+    expect_batches(f->folder, 1);
 }
 
-TEST_F(test_store_open__held_by_another_process)
+STORE_TEST(test_store_open__held_by_another_process)
 {
-    struct store *store = open_store(f->folder);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -136,7 +147,6 @@ TEST_F(test_store_open__held_by_another_process)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    store_close(store);
 }
 
 TEST_F(test_store_open__lock_left_by_the_dead)
@@ -144,10 +154,7 @@ TEST_F(test_store_open__lock_left_by_the_dead)
     fill(f->folder, 1);
     char path[TEST_PATH_SIZE];
     join_path(path, f->folder, "lock");
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs("not a number at all, and quite a long line", file) >= 0);
-    assert_int_equal(fclose(file), 0);
+    write_text(path, "not a number at all, and quite a long line");
     fill(f->folder, 0);
 }
 
@@ -180,9 +187,7 @@ TEST_F(test_store_open__of_another_version)
     char sql[64];
     (void)snprintf(sql, sizeof sql, "PRAGMA user_version = %d", SCHEMA_VERSION);
     damage_execute(f->path, sql); /* refusing changed nothing */
-    struct store *store = open_store(f->folder);
-    work_check(store, 3, true);
-    store_close(store);
+    expect_batches(f->folder, 3);
 }
 
 static int read_number(sqlite3 *database, const char *sql)
@@ -198,22 +203,17 @@ static int read_number(sqlite3 *database, const char *sql)
 /* Version 0 is an empty file: what a crash leaves between making the file and its first commit. */
 TEST_F(test_store_open__of_an_empty_file)
 {
-    FILE *file = fopen(f->path, "w");
-    assert_non_null(file);
-    assert_int_equal(fclose(file), 0);
+    write_text(f->path, "");
     fill(f->folder, 4);
-    struct store *store = open_store(f->folder);
-    work_check(store, 4, true);
-    store_close(store);
+    expect_batches(f->folder, 4);
 }
 
 TEST_F(test_store_open__not_a_database)
 {
-    FILE *file = fopen(f->path, "w");
-    assert_non_null(file);
-    for (int i = 0; i < 1000; i++)
-        assert_true(fputs("this is not a database\n", file) >= 0);
-    assert_int_equal(fclose(file), 0);
+    char text[23001];
+    for (size_t i = 0; i < 1000; i++)
+        (void)snprintf(text + i * 23, 24, "this is not a database\n");
+    write_text(f->path, text);
     expect_refusal(f->folder, ERROR_CORRUPT, "not a database", "keep the data folder");
 }
 
@@ -329,6 +329,29 @@ static enum error read_everything(struct store *store)
     return worst;
 }
 
+static void vacuum(const char *from, const char *to)
+{
+    char command[2 * TEST_PATH_SIZE];
+    (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", to);
+    damage_execute(from, command);
+}
+
+/* Fills the database, and keeps a copy of it whose columns take any value. */
+static void keep_copy(struct fixture *f, uint64_t batches)
+{
+    fill(f->folder, batches);
+    damage_loosen(f->path);
+    vacuum(f->path, f->copy);
+}
+
+/* Puts the copy into the place of the database, and changes it. */
+static void damage_copy(struct fixture *f, const char *change)
+{
+    assert_int_equal(unlink(f->path), 0);
+    vacuum(f->copy, f->path);
+    damage_execute(f->path, change);
+}
+
 TEST_F(test_store__rows_of_the_wrong_kind)
 {
     static const char *const changes[] = {
@@ -384,17 +407,9 @@ TEST_F(test_store__rows_of_the_wrong_kind)
         "INSERT INTO orphan VALUES (-7, 1, 1, 2, x'00')",
         "INSERT INTO orphan VALUES (7, 1, 1, 2, 'text')",
     };
-    fill(f->folder, 60);
-    damage_loosen(f->path);
-    char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
-    join_path(copy, f->folder, "copy");
-    (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
-    damage_execute(f->path, command);
+    keep_copy(f, 60);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        assert_int_equal(unlink(f->path), 0);
-        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", f->path);
-        damage_execute(copy, command);
-        damage_execute(f->path, changes[i]);
+        damage_copy(f, changes[i]);
         struct store *store = NULL;
         struct error_text why;
         enum error error = try_open(&store, f->folder, &why);
@@ -425,17 +440,9 @@ TEST_F(test_store_open__node_and_log_of_the_wrong_kind)
         "DROP TABLE log",
         "ALTER TABLE epoch_start RENAME COLUMN epoch TO age",
     };
-    fill(f->folder, 20);
-    damage_loosen(f->path);
-    char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
-    join_path(copy, f->folder, "copy");
-    (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
-    damage_execute(f->path, command);
+    keep_copy(f, 20);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        assert_int_equal(unlink(f->path), 0);
-        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", f->path);
-        damage_execute(copy, command);
-        damage_execute(f->path, changes[i]);
+        damage_copy(f, changes[i]);
         expect_refusal(f->folder, ERROR_CORRUPT, f->folder, "");
     }
 }
@@ -526,32 +533,26 @@ TEST_ON(test_store_commit__when_files_must_not_grow, struct fixture, begin, end_
     assert_ok(store, work_apply(store, n));
     work_check(store, n, true);
     store_close(store);
-    store = open_store(f->folder);
-    work_check(store, n, true);
-    store_close(store);
+    expect_batches(f->folder, n);
 }
 
-TEST_F(test_store_open_reader__sees_what_is_committed)
+STORE_TEST(test_store_open_reader__sees_what_is_committed)
 {
-    struct store *store = open_store(f->folder);
-    struct store *reader = NULL;
-    struct error_text why;
-    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    struct store *reader = open_reader(f->store);
     work_check(reader, 0, true);
     for (uint64_t n = 1; n <= 20; n++) {
-        assert_ok(store, store_begin(store));
-        assert_ok(store, work_write(store, n));
+        assert_ok(f->store, store_begin(f->store));
+        assert_ok(f->store, work_write(f->store, n));
         uint64_t number;
         assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
         work_check(reader, n - 1, true);
-        assert_ok(store, store_commit(store));
+        assert_ok(f->store, store_commit(f->store));
         assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
         assert_int_equal(number, 1);
         work_check(reader, n, true);
     }
     store_close(reader);
-    work_check(store, 20, true);
-    store_close(store);
+    work_check(f->store, 20, true);
 }
 
 TEST_F(test_store_open_reader__of_a_store_in_memory)
@@ -604,16 +605,13 @@ static void *read_on(void *context)
     return NULL;
 }
 
-TEST_F(test_store_open_reader__in_a_thread_of_its_own)
+STORE_TEST(test_store_open_reader__in_a_thread_of_its_own)
 {
-    struct store *store = open_store(f->folder);
     struct read_thread reading = {.error = OK};
-    struct error_text why;
     pthread_t thread;
-    assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
+    reading.store = open_reader(f->store);
     assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
-    for (uint64_t n = 1; n <= 400; n++)
-        assert_ok(store, work_apply(store, n));
+    work_apply_all(f->store, 1, 400);
     atomic_store(&reading.is_over, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_ok(reading.store, reading.error);
@@ -622,7 +620,6 @@ TEST_F(test_store_open_reader__in_a_thread_of_its_own)
     (void)read_on(&reading); /* positions are those of the last read */
     work_check(reading.store, 400, true);
     store_close(reading.store);
-    store_close(store);
 }
 
 /* Adds a message of many pages. */
@@ -661,21 +658,19 @@ static void *read_much(void *context)
 /* The WAL is what a start after a crash has to read. A commit shortens it to the journal size limit
  * once a checkpoint has found a moment without a reader. On a busy machine the reader can hold it up
  * several times, so that the test counts commits and sets no bound on the size. */
-TEST_F(test_store_commit__shortens_the_wal_beside_a_reader)
+STORE_TEST(test_store_commit__shortens_the_wal_beside_a_reader)
 {
-    struct store *store = open_store(f->folder);
     struct read_thread reading = {.error = OK};
-    struct error_text why;
     struct stat wal;
     char path[TEST_PATH_SIZE];
     pthread_t thread;
     off_t before = 0;
     size_t shortened = 0;
     join_path(path, f->folder, STORE_FILE_NAME "-wal");
-    assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
+    reading.store = open_reader(f->store);
     assert_int_equal(pthread_create(&thread, NULL, read_much, &reading), 0);
     for (uint64_t n = 1; n <= 2000 && shortened < 3; n++) {
-        assert_ok(store, add_much(store, n));
+        assert_ok(f->store, add_much(f->store, n));
         assert_int_equal(stat(path, &wal), 0);
         shortened += wal.st_size < before;
         before = wal.st_size;
@@ -685,7 +680,6 @@ TEST_F(test_store_commit__shortens_the_wal_beside_a_reader)
     assert_ok(reading.store, reading.error);
     assert_int_equal(shortened, 3);
     store_close(reading.store);
-    store_close(store);
 }
 
 TEST_F(test_store_check_files__names_that_lead_elsewhere)
@@ -735,9 +729,7 @@ TEST_F(test_store_close__beside_a_copy_in_its_place)
     assert_int_equal(setenv("F", folder, 1), 0);
     assert_int_equal(system("cp -r $F $F-copy; rm -rf $F; mv $F-copy $F"), 0);
     store_close(store);
-    store = open_store(folder);
-    work_check(store, 1, true);
-    store_close(store);
+    expect_batches(folder, 1);
 }
 
 TEST_F(test_store_delete__leaves_no_rows)

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "test_store_support.h"
 
-#include <ftw.h>
+#include "support/folder.h"
+
+#include <fcntl.h>
 #include <sodium.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 void assert_error_at(const struct store *store, enum error found, enum error expected,
                      const char *call, const char *file, int line)
@@ -19,29 +24,47 @@ void assert_error_at(const struct store *store, enum error found, enum error exp
 
 void make_folder(char path[static TEST_PATH_SIZE])
 {
-    const char *parent = getenv("TMPDIR");
-    (void)snprintf(path, TEST_PATH_SIZE, "%s/jackdaw_store.XXXXXX",
-                   parent == NULL ? "/tmp" : parent);
-    assert_non_null(mkdtemp(path));
-}
-
-static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
-{
-    (void)status;
-    (void)kind;
-    (void)place;
-    return remove(path);
+    char *folder = folder_new();
+    (void)snprintf(path, TEST_PATH_SIZE, "%s", folder);
+    free(folder);
 }
 
 void remove_folder(const char *path)
 {
-    (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    folder_remove(strdup(path));
 }
 
 void join_path(char out[static TEST_PATH_SIZE], const char *folder, const char *name)
 {
     int size = snprintf(out, TEST_PATH_SIZE, "%s/%s", folder, name);
     assert_in_range(size, 1, TEST_PATH_SIZE - 1);
+}
+
+void copy_file(const char *from, const char *to)
+{
+    static char bytes[1 << 16];
+    int source = open(from, O_RDONLY | O_CLOEXEC);
+    int target = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(source >= 0 && target >= 0);
+    ssize_t size;
+    while ((size = read(source, bytes, sizeof bytes)) > 0)
+        assert_int_equal(write(target, bytes, (size_t)size), size);
+    assert_int_equal(close(source), 0);
+    assert_int_equal(close(target), 0);
+}
+
+void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+bool file_exists(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0;
 }
 
 enum error try_open(struct store **out, const char *folder, struct error_text *why)
@@ -59,6 +82,14 @@ struct store *open_store(const char *folder)
     if (error != OK)
         fail_msg("%s: %s", error_name(error), why.text);
     return store;
+}
+
+struct store *open_reader(struct store *store)
+{
+    struct store *reader = NULL;
+    struct error_text why;
+    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    return reader;
 }
 
 uint64_t test_id(uint64_t number)
@@ -88,6 +119,90 @@ COUNT(log, log_entry)
 COUNT(session, session_row)
 COUNT(room, room_row)
 COUNT(member, member_row)
+
+enum error same_event(void *context, const struct timeline_row *row)
+{
+    const struct timeline_row *expected = context;
+    assert_int_equal(row->room, expected->room);
+    assert_int_equal(row->number, expected->number);
+    assert_int_equal(row->seq, expected->seq);
+    assert_int_equal(row->kind, expected->kind);
+    assert_int_equal(row->account, expected->account);
+    assert_int_equal(row->subject, expected->subject);
+    assert_int_equal(row->session, expected->session);
+    assert_int_equal(row->request, expected->request);
+    assert_int_equal(row->time_ms, expected->time_ms);
+    assert_int_equal(row->text_size, expected->text_size);
+    assert_memory_equal(row->text, expected->text, expected->text_size + 1);
+    return OK;
+}
+
+enum error same_outcome(void *context, const struct outcome_row *row)
+{
+    const struct outcome_row *expected = context;
+    assert_int_equal(row->session, expected->session);
+    assert_int_equal(row->request, expected->request);
+    assert_int_equal(row->status, expected->status);
+    assert_int_equal(row->room, expected->room);
+    assert_int_equal(row->number, expected->number);
+    assert_int_equal(row->seq, expected->seq);
+    assert_int_equal(row->time_ms, expected->time_ms);
+    assert_int_equal(row->flags, expected->flags);
+    assert_string_equal(row->text, expected->text);
+    return OK;
+}
+
+static struct {
+    sqlite3_mem_methods real;
+    uint64_t fail_at; /* 0: never */
+    uint64_t count;
+    bool lasting;
+    bool has_failed;
+} memory;
+
+static bool allocation_fails(void)
+{
+    memory.count++;
+    if (memory.fail_at == 0 || memory.count < memory.fail_at)
+        return false;
+    if (memory.count > memory.fail_at && !memory.lasting)
+        return false;
+    memory.has_failed = true;
+    return true;
+}
+
+static void *failing_malloc(int size)
+{
+    return allocation_fails() ? NULL : memory.real.xMalloc(size);
+}
+
+static void *failing_realloc(void *old, int size)
+{
+    return allocation_fails() ? NULL : memory.real.xRealloc(old, size);
+}
+
+void faulty_memory_arm(uint64_t k, bool lasting)
+{
+    memory.fail_at = k;
+    memory.count = 0;
+    memory.lasting = lasting;
+    memory.has_failed = false;
+}
+
+bool faulty_memory_has_failed(void)
+{
+    return memory.has_failed;
+}
+
+void faulty_memory_install(void)
+{
+    sqlite3_mem_methods methods;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory.real), SQLITE_OK);
+    methods = memory.real;
+    methods.xMalloc = failing_malloc;
+    methods.xRealloc = failing_realloc;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods), SQLITE_OK);
+}
 
 /* Batch n has 1, 2 or 3 deltas, each of them a message. */
 uint64_t work_last_seq(uint64_t n)
@@ -257,6 +372,12 @@ enum error work_apply(struct store *store, uint64_t n)
     return error;
 }
 
+void work_apply_all(struct store *store, uint64_t first, uint64_t last)
+{
+    for (uint64_t n = first; n <= last; n++)
+        assert_ok(store, work_apply(store, n));
+}
+
 struct check {
     uint64_t next;
     uint64_t n;
@@ -328,17 +449,7 @@ static enum error check_event(void *context, const struct timeline_row *row)
     struct check *check = context;
     char text[5001];
     struct timeline_row expected = event_of(check->next, text);
-    assert_int_equal(row->room, expected.room);
-    assert_int_equal(row->number, expected.number);
-    assert_int_equal(row->seq, expected.seq);
-    assert_int_equal(row->kind, expected.kind);
-    assert_int_equal(row->account, expected.account);
-    assert_int_equal(row->subject, expected.subject);
-    assert_int_equal(row->session, expected.session);
-    assert_int_equal(row->request, expected.request);
-    assert_int_equal(row->time_ms, expected.time_ms);
-    assert_int_equal(row->text_size, expected.text_size);
-    assert_string_equal(row->text, expected.text);
+    (void)same_event(&expected, row);
     check->next += WORK_ROOMS;
     check->count++;
     return OK;
@@ -356,36 +467,18 @@ static void check_timelines(struct store *store, uint64_t last)
     assert_int_equal(total, last);
 }
 
-static enum error check_outcome(void *context, const struct outcome_row *row)
-{
-    const struct check *check = context;
-    struct outcome_row expected = outcome_of(check->next);
-    assert_int_equal(row->session, expected.session);
-    assert_int_equal(row->request, expected.request);
-    assert_int_equal(row->status, expected.status);
-    assert_int_equal(row->room, expected.room);
-    assert_int_equal(row->number, expected.number);
-    assert_int_equal(row->seq, expected.seq);
-    assert_int_equal(row->time_ms, expected.time_ms);
-    assert_int_equal(row->flags, expected.flags);
-    assert_string_equal(row->text, expected.text);
-    return OK;
-}
-
 static void check_outcomes(struct store *store, uint64_t last)
 {
     struct check check = {.next = 1};
     for (; check.next <= last; check.next++) {
         struct outcome_row row = outcome_of(check.next);
         bool is_out = check.next + STORE_OUTCOME_WINDOW * WORK_SESSIONS <= last;
-        assert_error(store,
-                     store_get_outcome(store, row.session, row.request, check_outcome, &check),
+        assert_error(store, store_get_outcome(store, row.session, row.request, same_outcome, &row),
                      is_out ? ERROR_NOT_FOUND : OK);
     }
     for (uint64_t seq = last + 1; seq <= last + WORK_SESSIONS; seq++) {
         struct outcome_row row = outcome_of(seq);
-        assert_error(store,
-                     store_get_outcome(store, row.session, row.request, check_outcome, &check),
+        assert_error(store, store_get_outcome(store, row.session, row.request, same_outcome, &row),
                      ERROR_NOT_FOUND);
     }
 }

@@ -22,15 +22,28 @@
 void assert_error_at(const struct store *store, enum error found, enum error expected,
                      const char *call, const char *file, int line);
 
+/* Makes a call, which writes, in a transaction of its own. */
+#define assert_commits(store, call)              \
+    do {                                         \
+        assert_ok((store), store_begin(store));  \
+        assert_ok((store), (call));              \
+        assert_ok((store), store_commit(store)); \
+    } while (0)
+
 /* ---- folders ---- */
 
 void make_folder(char path[static TEST_PATH_SIZE]); /* a new one under TMPDIR or /tmp */
 void remove_folder(const char *path);               /* with everything in it */
 void join_path(char out[static TEST_PATH_SIZE], const char *folder, const char *name);
 
+void copy_file(const char *from, const char *to);
+void write_text(const char *path, const char *text);
+bool file_exists(const char *path);
+
 /* Opens the store in folder (NULL: a new one in memory); fails the test when it cannot. */
 struct store *open_store(const char *folder);
 enum error try_open(struct store **out, const char *folder, struct error_text *why);
+struct store *open_reader(struct store *store); /* the same for a reader of the store */
 
 /* Spreads small numbers over 64 bits, as real ids are. */
 uint64_t test_id(uint64_t number);
@@ -49,6 +62,18 @@ enum error count_session(void *context, const struct session_row *row);
 enum error count_room(void *context, const struct room_row *row);
 enum error count_member(void *context, const struct member_row *row);
 
+/* Visitors that fail the test unless the row is the one that context points to. */
+enum error same_event(void *context, const struct timeline_row *row);
+enum error same_outcome(void *context, const struct outcome_row *row);
+
+/* ---- SQLite's memory ---- */
+
+/* Once per process, before the first database is opened. */
+void faulty_memory_install(void);
+/* The k-th allocation from now on fails (0: none), with all after it when lasting. */
+void faulty_memory_arm(uint64_t k, bool lasting);
+bool faulty_memory_has_failed(void); /* since it was armed */
+
 /* ---- the workload ---- */
 
 #define WORK_ROOMS 5
@@ -66,6 +91,8 @@ uint64_t work_batches(struct log_position position);
 enum error work_write(struct store *store, uint64_t n);
 /* Writes batch n in a transaction of its own, rolled back after an error. */
 enum error work_apply(struct store *store, uint64_t n);
+/* Writes the batches first to last, each in a transaction of its own. */
+void work_apply_all(struct store *store, uint64_t first, uint64_t last);
 /* Fails the test unless the store holds exactly the first n batches. node_values: whether the
  * values of store_put_value are there (not so in a snapshot). */
 void work_check(struct store *store, uint64_t n, bool node_values);
