@@ -32,6 +32,12 @@ static void note(struct commit_waiter *commit_waiter, bool committed)
     noted->seen = commit_log_committed(noted->core->commit_log).seq;
 }
 
+static void expect_opened(const struct commit_record *noted, bool is_committed)
+{
+    assert_int_equal(noted->opened, 1);
+    assert_int_equal(noted->committed, is_committed);
+}
+
 static void put_waiter(struct core_fixture *core, struct commit_record *noted)
 {
     *noted = (struct commit_record){.commit_waiter = {.open = note}, .core = core};
@@ -59,6 +65,12 @@ static void end(struct fixture *f)
     folder_remove(f->folder);
 }
 
+static void say(struct fixture *f, const char *text)
+{
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", text));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+}
+
 static void reopen(struct fixture *f)
 {
     core_fixture_close(&f->core);
@@ -79,8 +91,7 @@ TEST_F(test_commit_log_gate__nothing_pending_opens_at_once)
 {
     struct commit_record noted;
     put_waiter(&f->core, &noted);
-    assert_int_equal(noted.opened, 1);
-    assert_true(noted.committed);
+    expect_opened(&noted, true);
 }
 
 TEST_F(test_commit_log_gate__read_waits_for_what_it_saw)
@@ -92,8 +103,7 @@ TEST_F(test_commit_log_gate__read_waits_for_what_it_saw)
     uint64_t expected = applied(&f->core);
     assert_int_equal(committed(&f->core), expected - 1);
     assert_int_equal(core_fixture_commit(&f->core), OK);
-    assert_int_equal(read.opened, 1);
-    assert_true(read.committed);
+    expect_opened(&read, true);
     assert_int_equal(read.seen, expected);
 }
 
@@ -130,8 +140,7 @@ TEST_F(test_commit_log_gate__put_up_while_one_opens)
     put_waiter(&f->core, &last);
     assert_int_equal(core_fixture_commit(&f->core), OK);
     assert_int_equal(outer.opened, 1);
-    assert_int_equal(inner.opened, 1);
-    assert_true(inner.committed);
+    expect_opened(&inner, true);
     assert_int_equal(last.opened, 1);
 }
 
@@ -152,8 +161,7 @@ TEST_F(test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it)
     assert_ptr_equal(early.core, &f->core);
     assert_int_equal(early.opened, 0);
     assert_int_equal(core_fixture_commit(&f->core), OK);
-    assert_int_equal(early.opened, 1);
-    assert_true(early.committed);
+    expect_opened(&early, true);
 }
 
 TEST_F(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt)
@@ -162,8 +170,7 @@ TEST_F(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt)
     struct commit_record noted;
     put_waiter(&f->core, &noted);
     commit_log_set_epoch(f->core.commit_log, 0);
-    assert_int_equal(noted.opened, 1);
-    assert_false(noted.committed);
+    expect_opened(&noted, false);
     assert_false(commit_log_is_master(f->core.commit_log));
     assert_false(core_fixture_send(&f->core, f->ann, "lobby", "two"));
     assert_int_equal(f->core.error, ERROR_CLOSED);
@@ -182,10 +189,8 @@ TEST_F(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
     put_waiter(&f->core, &second);
     core_fixture_break(&f->core);
     assert_int_equal(f->core.rollbacks, 1);
-    assert_int_equal(first.opened, 1);
-    assert_false(first.committed);
-    assert_int_equal(second.opened, 1);
-    assert_false(second.committed);
+    expect_opened(&first, false);
+    expect_opened(&second, false);
     assert_true(first.turn < second.turn);
     assert_int_equal(applied(&f->core), before);
     assert_int_equal(committed(&f->core), before);
@@ -194,8 +199,7 @@ TEST_F(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
     assert_int_equal(chat_session_last_request(session), request);
     assert_true(strlen(commit_log_problem(f->core.commit_log)) > 0);
     /* And goes on. */
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "three"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "three");
     assert_int_equal(committed(&f->core), before + 1);
     assert_string_equal(commit_log_problem(f->core.commit_log), "");
 }
@@ -256,37 +260,34 @@ static bool send_with_fault(struct fixture *f, enum faulty_kind kind, uint64_t k
     return !done;
 }
 
-static void check_every_fault(enum faulty_kind kind)
+static void check_every_fault(struct fixture *f, enum faulty_kind kind)
 {
-    struct fixture f;
-    begin(&f);
     size_t sure = 0;
     bool failed = true;
     unsigned faults = 0;
     for (uint64_t k = 1; failed; k++) {
         assert_true(k < 200);
-        failed = send_with_fault(&f, kind, k);
+        failed = send_with_fault(f, kind, k);
         sure += failed ? 0 : 3;
         faults += failed;
-        send_until_it_works(&f, "surely");
+        send_until_it_works(f, "surely");
         sure++;
-        assert_int_equal(count_messages(&f), sure);
+        assert_int_equal(count_messages(f), sure);
     }
     assert_true(faults > 0);
-    assert_int_equal(f.core.rollbacks, faults);
-    reopen(&f);
-    assert_int_equal(count_messages(&f), sure);
-    end(&f);
+    assert_int_equal(f->core.rollbacks, faults);
+    reopen(f);
+    assert_int_equal(count_messages(f), sure);
 }
 
-TEST(test_commit_log_commit__disk_full_at_every_write)
+TEST_F(test_commit_log_commit__disk_full_at_every_write)
 {
-    check_every_fault(FAULTY_FULL);
+    check_every_fault(f, FAULTY_FULL);
 }
 
-TEST(test_commit_log_commit__disk_error_at_every_write)
+TEST_F(test_commit_log_commit__disk_error_at_every_write)
 {
-    check_every_fault(FAULTY_IO);
+    check_every_fault(f, FAULTY_IO);
 }
 
 struct read_job {
@@ -353,16 +354,14 @@ TEST_F(test_commit_log_commit__log_holds_every_delta_in_batches)
 static void prune(struct fixture *f, uint64_t before)
 {
     commit_log_prune(f->core.commit_log, before);
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "x");
 }
 
 TEST_F(test_commit_log_prune__keeps_what_it_shall)
 {
     while (committed(&f->core) < 3000) {
-        for (int i = 0; i < 2; i++)
-            assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
-        assert_int_equal(core_fixture_commit(&f->core), OK);
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+        say(f, "x");
     }
     prune(f, 0);
     assert_int_equal(store_log_first(f->core.store), 1);
@@ -392,10 +391,8 @@ TEST_F(test_commit_log_prune__keeps_what_it_shall)
 /* One row a commit, and commits by the thousand each second: ten prunings a second keep pace. */
 TEST_F(test_commit_log_prune__keeps_pace_with_commits)
 {
-    for (int i = 0; i < 1200; i++) {
-        assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
-        assert_int_equal(core_fixture_commit(&f->core), OK);
-    }
+    for (int i = 0; i < 1200; i++)
+        say(f, "x");
     uint64_t before = store_log_first(f->core.store);
     prune(f, committed(&f->core) - 100);
     assert_true(store_log_first(f->core.store) - before >= 500);

@@ -43,6 +43,12 @@ static void note(struct commit_waiter *commit_waiter, bool committed)
     noted->committed = committed;
 }
 
+static void expect_opened(const struct commit_record *noted, bool is_committed)
+{
+    assert_int_equal(noted->opened, 1);
+    assert_int_equal(noted->committed, is_committed);
+}
+
 static void put_waiter(struct core_fixture *core, struct commit_record *noted)
 {
     *noted = (struct commit_record){.commit_waiter = {.open = note}};
@@ -120,6 +126,12 @@ static uint64_t committed(const struct core_fixture *core)
     return commit_log_committed(core->commit_log).seq;
 }
 
+static void say(struct fixture *f, const char *text)
+{
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", text));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+}
+
 /* Has something written that hangs. */
 static void begin_write(struct fixture *f, struct commit_record *noted)
 {
@@ -136,16 +148,15 @@ TEST_F(test_commit_log_write__others_are_sooner)
     uint64_t before = committed(&f->core);
     begin_write(f, &noted);
     assert_int_equal(noted.opened, 0);
-    commit_log_commit(f->core.commit_log,
-                      before + 1); /* a majority has it, and this disk has not */
+    /* A majority has it, and this disk has not. */
+    commit_log_commit(f->core.commit_log, before + 1);
     assert_int_equal(noted.opened, 0);
     assert_int_equal(committed(&f->core), before);
     assert_int_equal(applied(&f->core), before + 1);
     core_fixture_write(&f->core); /* nothing to do */
     release_disk(&f->hold);
     wait_for_disk(&f->core);
-    assert_int_equal(noted.opened, 1);
-    assert_true(noted.committed);
+    expect_opened(&noted, true);
     assert_int_equal(committed(&f->core), before + 1);
 }
 
@@ -153,12 +164,10 @@ TEST_F(test_commit_log_write__others_are_sooner)
 TEST_F(test_commit_log_grows_until_us__others_still_work)
 {
     uint64_t before = committed(&f->core);
-    assert_true(
-        commit_log_may_grow(f->core.commit_log, 1)); /* for who was answered in the last write */
+    assert_true(commit_log_may_grow(f->core.commit_log, 1)); /* for the last write */
     assert_int_equal(commit_log_grows_until_us(f->core.commit_log, 1), 1 + GROUP_COMMIT_QUIET_US);
     f->core.is_awaited = true; /* ... and a ping, say, ends the waiting */
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "x");
     assert_int_equal(committed(&f->core), before);
     assert_true(commit_log_may_grow(f->core.commit_log, 5000));
     assert_int_equal(commit_log_grows_until_us(f->core.commit_log, 5000), UINT64_MAX);
@@ -182,11 +191,9 @@ TEST_F(test_commit_log_settle__a_write_is_under_way)
     assert_int_equal(noted.opened, 0);
     assert_false(commit_log_is_free(f->core.commit_log));
     wait_for_disk(&f->core);
-    assert_int_equal(noted.opened, 1);
-    assert_true(noted.committed);
+    expect_opened(&noted, true);
     assert_int_equal(f->core.failures, 0);
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "y");
     assert_int_equal(committed(&f->core), before + 2);
 }
 
@@ -205,16 +212,14 @@ TEST_F(test_commit_log_settle__the_write_fails)
     release_disk(&f->hold);
     assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), ERROR_IO);
     faulty_vfs_fail(FAULTY_NONE, 0, false);
-    assert_int_equal(noted.opened, 1);
-    assert_false(noted.committed);
+    expect_opened(&noted, false);
     assert_int_equal(applied(&f->core), before);
     assert_int_equal(f->core.rollbacks, 1);
     assert_false(commit_log_is_free(f->core.commit_log));
     wait_for_disk(&f->core);
     assert_int_equal(f->core.failures, 0); /* whoever settled knows */
     assert_int_equal(committed(&f->core), before);
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "y");
 }
 
 TEST_F(test_commit_log_roll_back__after_a_write_that_was_settled)
@@ -245,14 +250,11 @@ TEST_F(test_commit_log_write__the_disk_fails)
     faulty_vfs_fail(FAULTY_NONE, 0, false);
     assert_int_equal(f->core.failures, 1);
     assert_int_equal(f->core.rollbacks, 1);
-    assert_int_equal(noted.opened, 1);
-    assert_false(noted.committed);
-    assert_int_equal(read.opened, 1);
-    assert_false(read.committed);
+    expect_opened(&noted, false);
+    expect_opened(&read, false);
     assert_int_equal(applied(&f->core), before);
     assert_true(strlen(commit_log_problem(f->core.commit_log)) > 0);
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "y");
     assert_string_equal(commit_log_problem(f->core.commit_log), "");
 }
 
@@ -269,8 +271,7 @@ TEST_F(test_commit_log_open__the_disk_fails)
     assert_int_equal(f->core.failures, 1);
     assert_int_equal(f->core.rollbacks, 0); /* of nothing */
     assert_false(commit_log_is_open(f->core.commit_log));
-    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f->core), OK);
+    say(f, "y");
 }
 
 TEST_F(test_commit_log_set_epoch_start__lost_while_the_disk_works)
@@ -279,8 +280,7 @@ TEST_F(test_commit_log_set_epoch_start__lost_while_the_disk_works)
     uint64_t before = committed(&f->core);
     begin_write(f, &noted);
     commit_log_set_epoch(f->core.commit_log, 0);
-    assert_int_equal(noted.opened, 1); /* nobody here will know */
-    assert_false(noted.committed);
+    expect_opened(&noted, false); /* nobody here will know */
     release_disk(&f->hold);
     wait_for_disk(&f->core);
     assert_int_equal(noted.opened, 1);
@@ -299,8 +299,7 @@ TEST_F(test_commit_log_write__the_driver_takes_nothing_any_longer)
     f->core.refuses = true;
     core_fixture_write(&f->core);
     assert_true(commit_log_is_free(f->core.commit_log));
-    assert_int_equal(noted.opened, 1);
-    assert_false(noted.committed);
+    expect_opened(&noted, false);
     assert_int_equal(applied(&f->core), before);
     assert_int_equal(f->core.failures, 0);
 }
@@ -312,8 +311,7 @@ TEST_F(test_commit_log_replaced__what_is_gated_is_in_doubt)
     put_waiter(&f->core, &noted);
     assert_int_equal(noted.opened, 0);
     commit_log_replaced(f->core.commit_log, f->core.store);
-    assert_int_equal(noted.opened, 1);
-    assert_false(noted.committed);
+    expect_opened(&noted, false);
     assert_int_equal(committed(&f->core), 0);
 }
 
@@ -343,6 +341,8 @@ static void end_pair(struct pair *pair)
     end(&pair->master);
 }
 
+#define PAIR_TEST(name) TEST_ON(name, struct pair, begin_pair, end_pair)
+
 static enum error feed_row(void *context, const struct log_entry *row)
 {
     struct core_fixture *slave = context;
@@ -353,12 +353,6 @@ static enum error feed_row(void *context, const struct log_entry *row)
 static void feed(struct pair *pair, uint64_t seq)
 {
     assert_int_equal(store_log_read(pair->master.core.store, seq, feed_row, &pair->slave), OK);
-}
-
-static void say(struct pair *pair, const char *text)
-{
-    assert_true(core_fixture_send(&pair->master.core, pair->master.ann, "lobby", text));
-    assert_int_equal(core_fixture_commit(&pair->master.core), OK);
 }
 
 static void assert_alike(const struct pair *pair)
@@ -374,7 +368,7 @@ static void assert_alike(const struct pair *pair)
     assert_memory_equal(here, there, sizeof here);
 }
 
-TEST_ON(test_commit_log_catch_up__as_the_master_has_it, struct pair, begin_pair, end_pair)
+PAIR_TEST(test_commit_log_catch_up__as_the_master_has_it)
 {
     feed(f, 1);
     assert_int_equal(applied(&f->slave), 0);
@@ -385,10 +379,10 @@ TEST_ON(test_commit_log_catch_up__as_the_master_has_it, struct pair, begin_pair,
     assert_alike(f);
 }
 
-TEST_ON(test_commit_log_catch_up__a_bounded_number_at_once, struct pair, begin_pair, end_pair)
+PAIR_TEST(test_commit_log_catch_up__a_bounded_number_at_once)
 {
     for (int i = 0; i < MANY; i++)
-        say(f, "x");
+        say(&f->master, "x");
     feed(f, 1);
     unsigned rounds = 1;
     while (!commit_log_catch_up(f->slave.commit_log)) {
@@ -400,15 +394,22 @@ TEST_ON(test_commit_log_catch_up__a_bounded_number_at_once, struct pair, begin_p
     assert_alike(f);
 }
 
-TEST_ON(test_commit_log_append__while_the_disk_works, struct pair, begin_pair, end_pair)
+/* Feeds all, whose write hangs, and then one more. Returns the seq before that one. */
+static uint64_t feed_while_writing(struct pair *pair)
 {
-    feed(f, 1);
-    hold_disk(&f->slave, &f->hold);
-    assert_true(commit_log_catch_up(f->slave.commit_log));
-    core_fixture_write(&f->slave);
-    uint64_t before = applied(&f->slave);
-    say(f, "x");
-    feed(f, before + 1);
+    feed(pair, 1);
+    hold_disk(&pair->slave, &pair->hold);
+    assert_true(commit_log_catch_up(pair->slave.commit_log));
+    core_fixture_write(&pair->slave);
+    uint64_t before = applied(&pair->slave);
+    say(&pair->master, "x");
+    feed(pair, before + 1);
+    return before;
+}
+
+PAIR_TEST(test_commit_log_append__while_the_disk_works)
+{
+    uint64_t before = feed_while_writing(f);
     assert_int_equal(applied(&f->slave), before); /* waits */
     release_disk(&f->hold);
     wait_for_disk(&f->slave);
@@ -419,15 +420,9 @@ TEST_ON(test_commit_log_append__while_the_disk_works, struct pair, begin_pair, e
 }
 
 /* What waited is dropped with what failed: the driver begins again with what is on the disk. */
-TEST_ON(test_commit_log_append__the_write_before_fails, struct pair, begin_pair, end_pair)
+PAIR_TEST(test_commit_log_append__the_write_before_fails)
 {
-    feed(f, 1);
-    hold_disk(&f->slave, &f->hold);
-    assert_true(commit_log_catch_up(f->slave.commit_log));
-    core_fixture_write(&f->slave);
-    uint64_t before = applied(&f->slave);
-    say(f, "x");
-    feed(f, before + 1);
+    (void)feed_while_writing(f);
     faulty_vfs_fail(FAULTY_FULL, 1, false);
     release_disk(&f->hold);
     wait_for_disk(&f->slave);
@@ -458,64 +453,49 @@ static enum error take_row(void *context, const struct log_entry *row)
     return OK;
 }
 
-enum damage {
-    NO_DAMAGE,
-    OTHER_DIGEST,
-    OTHER_BYTES,
-    NO_BYTES,
-    GAP,
-    TWICE,
-    ONE_TOO_MANY,
-    BACKWARDS,
-    OLD_EPOCH,
-    NEW_EPOCH,
-    LONG_MEMBERS,
-    DAMAGES
+/* A change to an entry, after which the log refuses it. */
+struct damage {
+    const char *rule;
+    int first; /* added to the entry's own numbers */
+    int last;
+    int epoch;
+    int digest;
+    bool no_bytes;
+    bool other_bytes;
+    bool is_members;
 };
 
-static void do_damage(struct entry_copy *taken, enum damage damage)
+static const struct damage no_damage = {.rule = "the true one"};
+
+static const struct damage damages[] = {
+    {.rule = "another digest", .digest = 1},
+    {.rule = "other bytes", .other_bytes = true},
+    {.rule = "no bytes", .no_bytes = true},
+    {.rule = "a gap", .first = 1, .last = 1},
+    {.rule = "twice", .first = -1, .last = -1},
+    {.rule = "one delta too many", .last = 1},
+    {.rule = "backwards", .last = -1},
+    {.rule = "an old epoch", .epoch = -1},
+    {.rule = "a new epoch: the batch itself says another", .epoch = 1},
+    {.rule = "members of several seqs", .last = 3, .is_members = true},
+};
+
+static void do_damage(struct entry_copy *taken, const struct damage *damage)
 {
     struct log_entry *entry = &taken->entry;
-    switch (damage) {
-    case OTHER_DIGEST:
-        entry->digest[7] ^= 1;
-        break;
-    case OTHER_BYTES:
+    entry->first_seq += (uint64_t)damage->first;
+    entry->last_seq += (uint64_t)damage->last;
+    entry->epoch += (uint64_t)damage->epoch;
+    entry->digest[7] ^= (uint8_t)damage->digest;
+    if (damage->other_bytes)
         memset(taken->bytes, 0xff, entry->size);
-        break;
-    case NO_BYTES:
+    if (damage->no_bytes)
         entry->size = 0;
-        break;
-    case GAP:
-        entry->first_seq++;
-        entry->last_seq++;
-        break;
-    case TWICE:
-        entry->first_seq--;
-        entry->last_seq--;
-        break;
-    case ONE_TOO_MANY:
-        entry->last_seq++;
-        break;
-    case BACKWARDS:
-        entry->last_seq = entry->first_seq - 1;
-        break;
-    case OLD_EPOCH:
-        entry->epoch--;
-        break;
-    case NEW_EPOCH: /* the batch itself says another */
-        entry->epoch++;
-        break;
-    case LONG_MEMBERS:
-        entry->last_seq += 3;
+    if (damage->is_members)
         entry->kind = LOG_ENTRY_MEMBERS;
-        break;
-    default:
-        break;
-    }
 }
 
-static void check_damage(enum damage damage)
+static void check_damage(const struct damage *damage)
 {
     struct pair pair;
     struct entry_copy taken;
@@ -524,25 +504,28 @@ static void check_damage(enum damage damage)
     assert_true(commit_log_catch_up(pair.slave.commit_log));
     assert_int_equal(core_fixture_commit(&pair.slave), OK);
     uint64_t before = applied(&pair.slave);
-    say(&pair, "x");
+    say(&pair.master, "x");
     assert_int_equal(store_log_read(pair.master.core.store, before + 1, take_row, &taken), OK);
     do_damage(&taken, damage);
     pair.slave.written = OK;
     assert_int_equal(commit_log_append(pair.slave.commit_log, &taken.entry), OK);
     assert_true(commit_log_catch_up(pair.slave.commit_log));
     core_fixture_run(&pair.slave);
-    bool is_good = damage == NO_DAMAGE;
-    assert_int_equal(pair.slave.failures, is_good ? 0 : 1);
-    assert_int_equal(pair.slave.written, is_good ? OK : ERROR_CORRUPT);
-    assert_int_equal(applied(&pair.slave), is_good ? before + 1 : before);
+    bool is_good = damage == &no_damage;
+    if (pair.slave.failures != (is_good ? 0 : 1) ||
+        pair.slave.written != (is_good ? OK : ERROR_CORRUPT) ||
+        applied(&pair.slave) != (is_good ? before + 1 : before))
+        fail_msg("%s: %u failures, %s, applied %u", damage->rule, pair.slave.failures,
+                 error_name(pair.slave.written), (unsigned)applied(&pair.slave));
     feed(&pair, applied(&pair.slave) + (is_good ? 0 : 1)); /* the true one still fits */
     end_pair(&pair);
 }
 
 TEST(test_commit_log_catch_up__what_does_not_fit)
 {
-    for (enum damage damage = NO_DAMAGE; damage < DAMAGES; damage++)
-        check_damage(damage);
+    check_damage(&no_damage);
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++)
+        check_damage(&damages[i]);
 }
 
 /* The first batch of an epoch shares its transaction with the list that the epoch begins with: where

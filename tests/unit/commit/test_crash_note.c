@@ -34,31 +34,30 @@ static bool has_poison(const char *folder, uint64_t before, struct log_position 
     return has;
 }
 
-TEST(test_note__the_second_death_at_an_entry)
+#define FOLDER_TEST(name) TEST_OPEN(name, char, folder_new(), folder_remove)
+
+FOLDER_TEST(test_note__the_second_death_at_an_entry)
 {
-    char *folder = folder_new();
     struct log_position at;
-    assert_false(has_poison(folder, 5, &at));
-    dies(folder, 5, 6, 8);
-    assert_false(has_poison(folder, 5, &at));
-    dies(folder, 5, 6, 8);
-    assert_true(has_poison(folder, 5, &at));
+    assert_false(has_poison(f, 5, &at));
+    dies(f, 5, 6, 8);
+    assert_false(has_poison(f, 5, &at));
+    dies(f, 5, 6, 8);
+    assert_true(has_poison(f, 5, &at));
     assert_int_equal(at.epoch, 1);
     assert_int_equal(at.seq, 8);
     /* At every start, until the entry is in the log. */
-    assert_true(has_poison(folder, 5, &at));
-    assert_false(has_poison(folder, 8, &at));
-    assert_false(has_poison(folder, 5, &at));
-    folder_remove(folder);
+    assert_true(has_poison(f, 5, &at));
+    assert_false(has_poison(f, 8, &at));
+    assert_false(has_poison(f, 5, &at));
 }
 
 /* The rows of many entries are written together: the second process finds out which it was. */
-TEST(test_note__a_range_is_applied_one_by_one)
+FOLDER_TEST(test_note__a_range_is_applied_one_by_one)
 {
-    char *folder = folder_new();
     struct log_position at;
-    dies(folder, 5, 6, 20);
-    struct crash_note *note = started(folder, 5);
+    dies(f, 5, 6, 20);
+    struct crash_note *note = started(f, 5);
     assert_true(crash_note_covers(note, 6));
     for (uint64_t seq = 6; seq < 11; seq++) {
         crash_note_begin(note, (struct log_position){1, seq}, seq);
@@ -67,61 +66,53 @@ TEST(test_note__a_range_is_applied_one_by_one)
     }
     crash_note_begin(note, (struct log_position){1, 11}, 11);
     crash_note_close(note);
-    assert_true(has_poison(folder, 10, &at));
+    assert_true(has_poison(f, 10, &at));
     assert_int_equal(at.seq, 11);
-    folder_remove(folder);
 }
 
 /* Only within the range: a database from long before it (an old backup, another epoch) is not filled
  * entry by entry until it gets there. */
-TEST(test_note__only_the_range_is_applied_one_by_one)
+FOLDER_TEST(test_note__only_the_range_is_applied_one_by_one)
 {
-    char *folder = folder_new();
-    dies(folder, 1005, 1006, 1020);
-    struct crash_note *note = started(folder, 5);
+    dies(f, 1005, 1006, 1020);
+    struct crash_note *note = started(f, 5);
     assert_false(crash_note_covers(note, 6));
     assert_false(crash_note_covers(note, 1005));
     assert_true(crash_note_covers(note, 1006));
     assert_true(crash_note_covers(note, 1020));
     assert_false(crash_note_covers(note, 1021));
     crash_note_close(note);
-    folder_remove(folder);
 }
 
-TEST(test_note__deaths_elsewhere_do_not_add_up)
+FOLDER_TEST(test_note__deaths_elsewhere_do_not_add_up)
 {
-    char *folder = folder_new();
     struct log_position at;
-    dies(folder, 5, 6, 6);
-    dies(folder, 6, 7, 7);
-    assert_false(has_poison(folder, 6, &at));
-    dies(folder, 9, 12, 12);
-    assert_false(has_poison(folder, 11, &at));
-    folder_remove(folder);
+    dies(f, 5, 6, 6);
+    dies(f, 6, 7, 7);
+    assert_false(has_poison(f, 6, &at));
+    dies(f, 9, 12, 12);
+    assert_false(has_poison(f, 11, &at));
 }
 
-TEST(test_note__an_end_in_order_is_no_death)
+FOLDER_TEST(test_note__an_end_in_order_is_no_death)
 {
-    char *folder = folder_new();
     struct log_position at;
     for (int i = 0; i < 3; i++) {
-        struct crash_note *note = started(folder, 5);
+        struct crash_note *note = started(f, 5);
         crash_note_begin(note, (struct log_position){1, 6}, 6);
         crash_note_end(note);
         assert_false(crash_note_covers(note, 6));
         crash_note_close(note);
     }
-    assert_false(has_poison(folder, 5, &at));
-    folder_remove(folder);
+    assert_false(has_poison(f, 5, &at));
 }
 
 /* Whatever is in the file. */
-TEST(test_note__a_damaged_file_tells_nothing)
+FOLDER_TEST(test_note__a_damaged_file_tells_nothing)
 {
-    char *folder = folder_new();
     char path[4200];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, CRASH_NOTE_FILE_NAME);
-    dies(folder, 5, 6, 6);
+    (void)snprintf(path, sizeof path, "%s/%s", f, CRASH_NOTE_FILE_NAME);
+    dies(f, 5, 6, 6);
     for (size_t size = 0; size < 200; size += 7) {
         FILE *file = fopen(path, "w");
         assert_non_null(file);
@@ -129,12 +120,11 @@ TEST(test_note__a_damaged_file_tells_nothing)
             (void)fputc((int)(i * 37 + size) & 0xff, file);
         assert_int_equal(fclose(file), 0);
         struct log_position at;
-        assert_false(has_poison(folder, 5, &at));
+        assert_false(has_poison(f, 5, &at));
     }
-    dies(folder, 5, 6, 6);
-    struct crash_note *note = started(folder, 5);
+    dies(f, 5, 6, 6);
+    struct crash_note *note = started(f, 5);
     assert_true(crash_note_covers(note, 6));
     assert_false(crash_note_covers(note, 7));
     crash_note_close(note);
-    folder_remove(folder);
 }
