@@ -52,17 +52,26 @@ static void restart(struct fixture *f)
     device_reopen(&f->bob, f->live);
 }
 
+static void expect_status(const struct answer *answer, enum status expected, const char *call)
+{
+    if (answer->status != expected)
+        fail_msg("%s: %s instead of %s (%s)", call, status_name(answer->status),
+                 status_name(expected), answer->message);
+    if (expected != STATUS_OK)
+        assert_true(strlen(answer->message) > 0);
+}
+
 /* Asks and compares the status; the reply stays in f->answer. */
-#define EXPECT(f, device, expected, method, type, constant, set)                           \
-    do {                                                                                   \
-        answer_clear(&(f)->answer);                                                        \
-        ASK((device), &(f)->answer, method, type, constant, set);                          \
-        if ((f)->answer.status != (expected))                                              \
-            fail_msg("%s: %s instead of %s (%s)", method, status_name((f)->answer.status), \
-                     status_name(expected), (f)->answer.message);                          \
-        if ((expected) != STATUS_OK)                                                       \
-            assert_true(strlen((f)->answer.message) > 0);                                  \
+#define EXPECT(f, device, expected, type, constant, set)         \
+    do {                                                         \
+        answer_clear(&(f)->answer);                              \
+        ASK((device), &(f)->answer, #type, type, constant, set); \
+        expect_status(&(f)->answer, (expected), #type);          \
     } while (0)
+
+/* The same with the device's next request number. */
+#define ACT(f, device, expected, type, constant, set) \
+    EXPECT(f, device, expected, type, constant, (r.request = ++(device)->request, (set)))
 
 #define REPLY(f, type) ((const Jackdaw__##type##Reply *)(f)->answer.reply)
 #define TEXT(text) ((char *)(text))
@@ -82,7 +91,7 @@ TEST(test_info__needs_no_session_and_tells_the_limits)
                                 "--max_message_bytes=1000", "--advertise_host=chat.example", NULL});
     struct device nobody;
     device_open(&nobody, f.live);
-    EXPECT(&f, &nobody, STATUS_OK, "Info", Info, INFO, (r.client = TEXT("test \x1b[2J \xff")));
+    EXPECT(&f, &nobody, STATUS_OK, Info, INFO, (r.client = TEXT("test \x1b[2J \xff")));
     const Jackdaw__InfoReply *reply = REPLY(&f, Info);
     assert_true(reply->master);
     assert_int_equal(reply->server_id, 1);
@@ -168,9 +177,11 @@ static void expect_register(struct fixture *f, enum status expected, const char 
 {
     uint8_t nonce[64];
     memset(nonce, nonce_byte, sizeof nonce);
-    EXPECT(f, &f->ann, expected, "RegisterAccount", Register, REGISTER,
-           (r.name = TEXT(name), r.password = TEXT(password), r.nonce.data = nonce,
-            r.nonce.len = nonce_size));
+    answer_clear(&f->answer);
+    ASK(&f->ann, &f->answer, "RegisterAccount", Register, REGISTER,
+        (r.name = TEXT(name), r.password = TEXT(password), r.nonce.data = nonce,
+         r.nonce.len = nonce_size));
+    expect_status(&f->answer, expected, "RegisterAccount");
 }
 
 TEST_F(test_register)
@@ -229,7 +240,7 @@ TEST_F(test_register__one_name_by_many_at_once)
 static void expect_login(struct fixture *f, struct device *device, enum status expected,
                          const char *name, const char *password)
 {
-    EXPECT(f, device, expected, "Login", Login, LOGIN,
+    EXPECT(f, device, expected, Login, LOGIN,
            (r.name = TEXT(name), r.password = TEXT(password), r.token.data = device->token,
             r.token.len = CHAT_TOKEN_BYTES, r.device = TEXT("phone")));
 }
@@ -247,10 +258,10 @@ TEST_F(test_login__refusals)
     memcpy(device.token, f->ann.token, sizeof device.token);
     expect_login(f, &device, STATUS_INVALID_ARGUMENT, "bob", DEVICE_PASSWORD);
     char name[100];
-    EXPECT(f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
+    EXPECT(f, &device, STATUS_INVALID_ARGUMENT, Login, LOGIN,
            (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD), r.token.data = device.token,
             r.token.len = 31));
-    EXPECT(f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
+    EXPECT(f, &device, STATUS_INVALID_ARGUMENT, Login, LOGIN,
            (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD), r.token.data = device.token,
             r.token.len = 32, r.device = repeat(name, 'd', 65)));
     device_close(&device);
@@ -278,30 +289,30 @@ TEST_F(test_login__third_device_is_refused)
     device_open(&third, f->live);
     assert_int_equal(device_login(&second, "ann"), STATUS_OK);
     assert_int_equal(device_login(&third, "ann"), STATUS_RESOURCE_EXHAUSTED);
-    EXPECT(f, &second, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 1));
+    EXPECT(f, &second, STATUS_OK, Logout, LOGOUT, (r.request = 1));
     assert_int_equal(device_login(&third, "ann"), STATUS_OK);
-    EXPECT(f, &second, STATUS_UNAUTHENTICATED, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(f, &second, STATUS_UNAUTHENTICATED, Heartbeat, HEARTBEAT, (r.after = NULL));
     device_close(&second);
     device_close(&third);
 }
 
 TEST_F(test_logout)
 {
-    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 0));
-    EXPECT(f, &f->ann, STATUS_ABORTED, "Logout", Logout, LOGOUT, (r.request = 2));
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, Logout, LOGOUT, (r.request = 0));
+    EXPECT(f, &f->ann, STATUS_ABORTED, Logout, LOGOUT, (r.request = 2));
     assert_int_not_equal(f->answer.retry_ms, 0);
     assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     /* A number that was another call's: nothing was logged out, and it must not seem so. */
-    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 1));
-    EXPECT(f, &f->ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
-    EXPECT(f, &f->ann, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 2));
-    EXPECT(f, &f->ann, STATUS_UNAUTHENTICATED, "Logout", Logout, LOGOUT, (r.request = 2));
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, Logout, LOGOUT, (r.request = 1));
+    EXPECT(f, &f->ann, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(f, &f->ann, STATUS_OK, Logout, LOGOUT, (r.request = 2));
+    EXPECT(f, &f->ann, STATUS_UNAUTHENTICATED, Logout, LOGOUT, (r.request = 2));
 }
 
 static void expect_delete(struct fixture *f, struct device *device, enum status expected,
                           uint64_t request, const char *password)
 {
-    EXPECT(f, device, expected, "DeleteAccount", DeleteAccount, DELETE_ACCOUNT,
+    EXPECT(f, device, expected, DeleteAccount, DELETE_ACCOUNT,
            (r.request = request, r.password = TEXT(password)));
 }
 
@@ -313,7 +324,7 @@ TEST_F(test_delete_account__refusals)
     expect_delete(f, &f->ann, STATUS_INVALID_ARGUMENT, 0, DEVICE_PASSWORD);
     expect_delete(f, &f->ann, STATUS_ABORTED, 7, DEVICE_PASSWORD);
     expect_delete(f, &f->ann, STATUS_FAILED_PRECONDITION, 1, DEVICE_PASSWORD);
-    EXPECT(f, &second, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 1));
+    EXPECT(f, &second, STATUS_OK, Logout, LOGOUT, (r.request = 1));
     /* The outcome of request 1 is remembered, whatever happened meanwhile. */
     expect_delete(f, &f->ann, STATUS_FAILED_PRECONDITION, 1, DEVICE_PASSWORD);
     expect_delete(f, &f->ann, STATUS_PERMISSION_DENIED, 2, "wrong");
@@ -348,7 +359,7 @@ static void delete_overtaken(const char *password)
     answer_wait(&f.ann, &sending);
     assert_int_equal(sending.status, STATUS_OK);
     assert_int_equal(deletion.status, STATUS_INVALID_ARGUMENT);
-    EXPECT(&f, &f.ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(&f, &f.ann, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = NULL));
     answer_clear(&deletion);
     answer_clear(&sending);
     end(&f);
@@ -381,9 +392,9 @@ TEST_F(test_delete_account__hands_over_what_was_undelivered)
     assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
     assert_int_equal(device_send(&f->bob, "lobby", "known"), STATUS_OK);
-    EXPECT(f, &f->ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(f, &f->ann, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = NULL));
     Jackdaw__Position known = *REPLY(f, Heartbeat)->position;
-    EXPECT(f, &f->ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &known));
+    EXPECT(f, &f->ann, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = &known));
     assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 0);
     char text[20];
     for (int i = 0; i < 300; i++) {
@@ -404,26 +415,25 @@ TEST_F(test_delete_account__hands_over_what_was_undelivered)
     device_open(&other, f->live);
     assert_int_equal(device_register(&other, "ann"), STATUS_OK);
     assert_int_equal(device_login(&other, "ann"), STATUS_OK);
-    EXPECT(f, &other, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(f, &other, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = NULL));
     assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 0);
     device_close(&other);
 }
 
 TEST_F(test_list_accounts)
 {
-    EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 0));
+    EXPECT(f, &f->ann, STATUS_OK, ListAccounts, LIST_ACCOUNTS, (r.limit = 0));
     assert_int_equal(REPLY(f, ListAccounts)->n_accounts, 2);
     assert_string_equal(REPLY(f, ListAccounts)->accounts[0]->name, "ann");
     assert_true(REPLY(f, ListAccounts)->accounts[0]->online);
-    EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 1));
+    EXPECT(f, &f->ann, STATUS_OK, ListAccounts, LIST_ACCOUNTS, (r.limit = 1));
     assert_int_equal(REPLY(f, ListAccounts)->n_accounts, 1);
     assert_true(REPLY(f, ListAccounts)->more);
-    EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS,
+    EXPECT(f, &f->ann, STATUS_OK, ListAccounts, LIST_ACCOUNTS,
            (r.after = TEXT("ann"), r.pattern = TEXT("?O*")));
     assert_int_equal(REPLY(f, ListAccounts)->n_accounts, 1);
     assert_string_equal(REPLY(f, ListAccounts)->accounts[0]->name, "bob");
-    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "ListAccounts", ListAccounts, LIST_ACCOUNTS,
-           (r.limit = 1001));
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, ListAccounts, LIST_ACCOUNTS, (r.limit = 1001));
 }
 
 TEST_F(test_heartbeat__counts_what_is_undelivered)
@@ -433,7 +443,7 @@ TEST_F(test_heartbeat__counts_what_is_undelivered)
     for (int i = 0; i < 3; i++)
         assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
     assert_int_equal(device_send(&f->ann, "@bob", "psst"), STATUS_OK);
-    EXPECT(f, &f->bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(f, &f->bob, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = NULL));
     const Jackdaw__HeartbeatReply *reply = REPLY(f, Heartbeat);
     assert_int_equal(reply->n_undelivered, 2);
     uint64_t total = reply->undelivered[0]->messages + reply->undelivered[1]->messages;
@@ -442,9 +452,9 @@ TEST_F(test_heartbeat__counts_what_is_undelivered)
     /* A position of another log, or of the future, does not count. */
     Jackdaw__Position strange = after;
     strange.epoch += 65536;
-    EXPECT(f, &f->bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &strange));
+    EXPECT(f, &f->bob, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = &strange));
     assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 2);
-    EXPECT(f, &f->bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &after));
+    EXPECT(f, &f->bob, STATUS_OK, Heartbeat, HEARTBEAT, (r.after = &after));
     assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 0);
     restart(f);
     expect_login(f, &f->bob, STATUS_OK, "bob", DEVICE_PASSWORD);
@@ -453,8 +463,7 @@ TEST_F(test_heartbeat__counts_what_is_undelivered)
 
 TEST_F(test_join_room)
 {
-    EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->ann.request, r.room = TEXT("#Lobby")));
+    ACT(f, &f->ann, STATUS_OK, JoinRoom, JOIN_ROOM, (r.room = TEXT("#Lobby")));
     const Jackdaw__JoinRoomReply *reply = REPLY(f, JoinRoom);
     assert_string_equal(reply->room, "Lobby");
     assert_true(reply->created);
@@ -466,8 +475,7 @@ TEST_F(test_join_room)
         (void)snprintf(text, sizeof text, "%d", i);
         assert_int_equal(device_send(&f->ann, "lobby", text), STATUS_OK);
     }
-    EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->bob.request, r.room = TEXT("lobby")));
+    ACT(f, &f->bob, STATUS_OK, JoinRoom, JOIN_ROOM, (r.room = TEXT("lobby")));
     reply = REPLY(f, JoinRoom);
     assert_false(reply->created);
     assert_int_equal(reply->members, 2);
@@ -477,19 +485,15 @@ TEST_F(test_join_room)
         assert_int_equal(reply->history[i]->number, 6 + i);
     /* The same request again has the same history: what was sent since comes as an event. */
     assert_int_equal(device_send(&f->ann, "lobby", "16"), STATUS_OK);
-    EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+    EXPECT(f, &f->bob, STATUS_OK, JoinRoom, JOIN_ROOM,
            (r.request = f->bob.request, r.room = TEXT("lobby")));
     reply = REPLY(f, JoinRoom);
     assert_int_equal(reply->n_history, 10);
     assert_int_equal(reply->history[9]->number, 15);
-    EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->bob.request, r.room = TEXT("lobby"))); /* in it already */
-    EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->bob.request, r.room = TEXT("@ann")));
-    EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->bob.request, r.room = TEXT("")));
-    EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->bob.request, r.room = TEXT("\xc3\x28")));
+    ACT(f, &f->bob, STATUS_OK, JoinRoom, JOIN_ROOM, (r.room = TEXT("lobby"))); /* in it already */
+    ACT(f, &f->bob, STATUS_INVALID_ARGUMENT, JoinRoom, JOIN_ROOM, (r.room = TEXT("@ann")));
+    ACT(f, &f->bob, STATUS_INVALID_ARGUMENT, JoinRoom, JOIN_ROOM, (r.room = TEXT("")));
+    ACT(f, &f->bob, STATUS_INVALID_ARGUMENT, JoinRoom, JOIN_ROOM, (r.room = TEXT("\xc3\x28")));
 }
 
 /* The first answer again, also for one who has left since: it was OK. */
@@ -500,7 +504,7 @@ TEST_F(test_join_room__again_after_leaving)
     assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     uint64_t request = f->ann.request;
     assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_OK);
-    EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+    EXPECT(f, &f->ann, STATUS_OK, JoinRoom, JOIN_ROOM,
            (r.request = request, r.room = TEXT("lobby")));
     assert_string_equal(REPLY(f, JoinRoom)->room, "lobby");
     assert_int_equal(REPLY(f, JoinRoom)->n_history, 0);
@@ -525,33 +529,28 @@ TEST_F(test_join_room__again_after_leaving)
 
 TEST_F(test_private_room__invite_kick_ban)
 {
-    EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.private_ = true));
+    ACT(f, &f->ann, STATUS_OK, JoinRoom, JOIN_ROOM, (r.room = TEXT("vault"), r.private_ = true));
     assert_true(REPLY(f, JoinRoom)->private_);
     assert_int_equal(device_join(&f->bob, "vault"), STATUS_PERMISSION_DENIED);
-    EXPECT(f, &f->bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.limit = 0));
+    EXPECT(f, &f->bob, STATUS_OK, ListRooms, LIST_ROOMS, (r.limit = 0));
     assert_int_equal(REPLY(f, ListRooms)->n_rooms, 0);
-    EXPECT(f, &f->bob, STATUS_NOT_FOUND, "ListMembers", ListMembers, LIST_MEMBERS,
-           (r.room = TEXT("vault")));
-    EXPECT(f, &f->bob, STATUS_NOT_FOUND, "Invite", Invite, INVITE,
-           (r.request = ++f->bob.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
-    EXPECT(f, &f->ann, STATUS_NOT_FOUND, "Invite", Invite, INVITE,
-           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("nobody")));
-    EXPECT(f, &f->ann, STATUS_OK, "Invite", Invite, INVITE,
-           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
+    EXPECT(f, &f->bob, STATUS_NOT_FOUND, ListMembers, LIST_MEMBERS, (r.room = TEXT("vault")));
+    ACT(f, &f->bob, STATUS_NOT_FOUND, Invite, INVITE,
+        (r.room = TEXT("vault"), r.name = TEXT("bob")));
+    ACT(f, &f->ann, STATUS_NOT_FOUND, Invite, INVITE,
+        (r.room = TEXT("vault"), r.name = TEXT("nobody")));
+    ACT(f, &f->ann, STATUS_OK, Invite, INVITE, (r.room = TEXT("vault"), r.name = TEXT("bob")));
     assert_int_equal(device_join(&f->bob, "vault"), STATUS_OK);
-    EXPECT(f, &f->ann, STATUS_ALREADY_EXISTS, "Invite", Invite, INVITE,
-           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
-    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "Kick", Kick, KICK,
-           (r.request = ++f->bob.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
-    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Kick", Kick, KICK,
-           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
-    EXPECT(
-        f, &f->ann, STATUS_OK, "Kick", Kick, KICK,
-        (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob"), r.ban = true));
+    ACT(f, &f->ann, STATUS_ALREADY_EXISTS, Invite, INVITE,
+        (r.room = TEXT("vault"), r.name = TEXT("bob")));
+    ACT(f, &f->bob, STATUS_PERMISSION_DENIED, Kick, KICK,
+        (r.room = TEXT("vault"), r.name = TEXT("ann")));
+    ACT(f, &f->ann, STATUS_INVALID_ARGUMENT, Kick, KICK,
+        (r.room = TEXT("vault"), r.name = TEXT("ann")));
+    ACT(f, &f->ann, STATUS_OK, Kick, KICK,
+        (r.room = TEXT("vault"), r.name = TEXT("bob"), r.ban = true));
     assert_int_equal(device_join(&f->bob, "vault"), STATUS_PERMISSION_DENIED);
-    EXPECT(f, &f->ann, STATUS_NOT_FOUND, "Kick", Kick, KICK,
-           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
+    ACT(f, &f->ann, STATUS_NOT_FOUND, Kick, KICK, (r.room = TEXT("vault"), r.name = TEXT("bob")));
 }
 
 TEST_F(test_leave_topic_list)
@@ -560,28 +559,24 @@ TEST_F(test_leave_topic_list)
     assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_NOT_FOUND);
     assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     assert_int_equal(device_leave(&f->bob, "lobby"), STATUS_PERMISSION_DENIED);
-    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "SetTopic", SetTopic, SET_TOPIC,
-           (r.request = ++f->bob.request, r.room = TEXT("lobby"), r.topic = TEXT("mine")));
-    EXPECT(
-        f, &f->ann, STATUS_OK, "SetTopic", SetTopic, SET_TOPIC,
-        (r.request = ++f->ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 256)));
-    EXPECT(
-        f, &f->ann, STATUS_INVALID_ARGUMENT, "SetTopic", SetTopic, SET_TOPIC,
-        (r.request = ++f->ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 257)));
-    EXPECT(f, &f->bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.pattern = TEXT("LOB*")));
+    ACT(f, &f->bob, STATUS_PERMISSION_DENIED, SetTopic, SET_TOPIC,
+        (r.room = TEXT("lobby"), r.topic = TEXT("mine")));
+    ACT(f, &f->ann, STATUS_OK, SetTopic, SET_TOPIC,
+        (r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 256)));
+    ACT(f, &f->ann, STATUS_INVALID_ARGUMENT, SetTopic, SET_TOPIC,
+        (r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 257)));
+    EXPECT(f, &f->bob, STATUS_OK, ListRooms, LIST_ROOMS, (r.pattern = TEXT("LOB*")));
     assert_int_equal(REPLY(f, ListRooms)->n_rooms, 1);
     assert_int_equal(strlen(REPLY(f, ListRooms)->rooms[0]->topic), 256);
     assert_false(REPLY(f, ListRooms)->rooms[0]->joined);
-    EXPECT(f, &f->bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.joined = true));
+    EXPECT(f, &f->bob, STATUS_OK, ListRooms, LIST_ROOMS, (r.joined = true));
     assert_int_equal(REPLY(f, ListRooms)->n_rooms, 0);
-    EXPECT(f, &f->ann, STATUS_OK, "ListMembers", ListMembers, LIST_MEMBERS,
-           (r.room = TEXT("lobby")));
+    EXPECT(f, &f->ann, STATUS_OK, ListMembers, LIST_MEMBERS, (r.room = TEXT("lobby")));
     assert_int_equal(REPLY(f, ListMembers)->n_members, 1);
     assert_true(REPLY(f, ListMembers)->members[0]->owner);
-    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "ListMembers", ListMembers, LIST_MEMBERS,
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, ListMembers, LIST_MEMBERS,
            (r.room = TEXT("lobby"), r.limit = 5000));
-    EXPECT(f, &f->ann, STATUS_NOT_FOUND, "ListMembers", ListMembers, LIST_MEMBERS,
-           (r.room = TEXT("nowhere")));
+    EXPECT(f, &f->ann, STATUS_NOT_FOUND, ListMembers, LIST_MEMBERS, (r.room = TEXT("nowhere")));
     assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_OK);
 }
 
@@ -613,12 +608,10 @@ TEST(test_send__largest_message_that_can_be_allowed)
         assert_int_equal(device_send(&f.ann, "lobby", repeat(text, 'x', 131072)), STATUS_OK);
     assert_int_equal(device_send(&f.ann, "lobby", repeat(text, 'x', 131073)),
                      STATUS_INVALID_ARGUMENT);
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY,
-           (r.room = TEXT("lobby"), r.limit = 256));
+    EXPECT(&f, &f.ann, STATUS_OK, History, HISTORY, (r.room = TEXT("lobby"), r.limit = 256));
     assert_in_range(REPLY(&f, History)->n_events, 1, 11);
     assert_true(REPLY(&f, History)->more);
-    EXPECT(&f, &f.bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.bob.request, r.room = TEXT("lobby")));
+    ACT(&f, &f.bob, STATUS_OK, JoinRoom, JOIN_ROOM, (r.room = TEXT("lobby")));
     assert_in_range(REPLY(&f, JoinRoom)->n_history, 1, 10);
     test_free(text);
     end(&f);
@@ -631,8 +624,7 @@ TEST_F(test_send__where_it_goes)
     assert_int_equal(device_send(&f->ann, "", "x"), STATUS_INVALID_ARGUMENT);
     assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
     assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_PERMISSION_DENIED);
-    EXPECT(f, &f->ann, STATUS_OK, "Send", Send, SEND,
-           (r.request = ++f->ann.request, r.to = TEXT("@BOB"), r.text = TEXT("psst")));
+    ACT(f, &f->ann, STATUS_OK, Send, SEND, (r.to = TEXT("@BOB"), r.text = TEXT("psst")));
     assert_string_equal(REPLY(f, Send)->room, "@bob");
     assert_int_equal(REPLY(f, Send)->number, 1);
     assert_int_not_equal(REPLY(f, Send)->position->seq, 0);
@@ -649,7 +641,7 @@ TEST_F(test_request_numbers__each_is_carried_out_once)
     uint64_t seq = 0;
     uint64_t time_ms = 0;
     for (int i = 0; i < 4; i++) {
-        EXPECT(f, &f->ann, STATUS_OK, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_OK, Send, SEND,
                (r.request = 3, r.to = TEXT("lobby"), r.text = TEXT("once")));
         const Jackdaw__SendReply *reply = REPLY(f, Send);
         assert_int_equal(reply->number, 1);
@@ -662,20 +654,19 @@ TEST_F(test_request_numbers__each_is_carried_out_once)
         seq = reply->position->seq;
         time_ms = reply->time_ms;
         /* A refusal stays one, though the room is there by now. */
-        EXPECT(f, &f->ann, STATUS_NOT_FOUND, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_NOT_FOUND, Send, SEND,
                (r.request = 1, r.to = TEXT("lobby"), r.text = TEXT("x")));
-        EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-               (r.request = 2, r.room = TEXT("lobby")));
+        EXPECT(f, &f->ann, STATUS_OK, JoinRoom, JOIN_ROOM, (r.request = 2, r.room = TEXT("lobby")));
         assert_true(REPLY(f, JoinRoom)->created);
-        EXPECT(f, &f->ann, STATUS_ABORTED, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_ABORTED, Send, SEND,
                (r.request = 5, r.to = TEXT("lobby"), r.text = TEXT("too early")));
         assert_int_not_equal(f->answer.retry_ms, 0);
-        EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, Send, SEND,
                (r.request = 0, r.to = TEXT("lobby"), r.text = TEXT("no number")));
         if (i % 2 == 1)
             restart(f);
     }
-    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    EXPECT(f, &f->ann, STATUS_OK, History, HISTORY, (r.room = TEXT("lobby")));
     assert_int_equal(REPLY(f, History)->n_events, 1);
 }
 
@@ -686,10 +677,10 @@ TEST_F(test_request_numbers__window_of_outcomes)
         assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
     /* 257 requests: the first one's outcome is forgotten, the second one's is not. */
     for (int i = 0; i < 2; i++) {
-        EXPECT(f, &f->ann, STATUS_OUT_OF_RANGE, "JoinRoom", JoinRoom, JOIN_ROOM,
+        EXPECT(f, &f->ann, STATUS_OUT_OF_RANGE, JoinRoom, JOIN_ROOM,
                (r.request = 1, r.room = TEXT("lobby")));
         assert_int_equal(f->answer.retry_ms, 0);
-        EXPECT(f, &f->ann, STATUS_OK, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_OK, Send, SEND,
                (r.request = 2, r.to = TEXT("lobby"), r.text = TEXT("x")));
         assert_int_equal(REPLY(f, Send)->number, 1);
         restart(f);
@@ -701,31 +692,28 @@ TEST_F(test_history)
     assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     for (int i = 0; i < 30; i++)
         assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
-    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    EXPECT(f, &f->ann, STATUS_OK, History, HISTORY, (r.room = TEXT("lobby")));
     assert_int_equal(REPLY(f, History)->n_events, 10);
     assert_int_equal(REPLY(f, History)->events[0]->number, 21);
     assert_int_not_equal(REPLY(f, History)->events[0]->epoch, 0);
     assert_true(REPLY(f, History)->more);
-    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY,
+    EXPECT(f, &f->ann, STATUS_OK, History, HISTORY,
            (r.room = TEXT("lobby"), r.before = 21, r.limit = 256));
     assert_int_equal(REPLY(f, History)->n_events, 20);
     assert_false(REPLY(f, History)->more);
-    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY,
-           (r.room = TEXT("lobby"), r.before = 1));
+    EXPECT(f, &f->ann, STATUS_OK, History, HISTORY, (r.room = TEXT("lobby"), r.before = 1));
     assert_int_equal(REPLY(f, History)->n_events, 0);
-    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY,
+    EXPECT(f, &f->ann, STATUS_OK, History, HISTORY,
            (r.room = TEXT("lobby"), r.before = UINT64_MAX, r.limit = 1));
     assert_int_equal(REPLY(f, History)->events[0]->number, 30);
-    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "History", History, HISTORY,
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, History, HISTORY,
            (r.room = TEXT("lobby"), r.limit = 257));
-    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "History", History, HISTORY,
-           (r.room = TEXT("lobby")));
-    EXPECT(f, &f->bob, STATUS_NOT_FOUND, "History", History, HISTORY, (r.room = TEXT("none")));
-    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("@bob")));
+    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, History, HISTORY, (r.room = TEXT("lobby")));
+    EXPECT(f, &f->bob, STATUS_NOT_FOUND, History, HISTORY, (r.room = TEXT("none")));
+    EXPECT(f, &f->ann, STATUS_OK, History, HISTORY, (r.room = TEXT("@bob")));
     assert_int_equal(REPLY(f, History)->n_events, 0);
-    EXPECT(f, &f->ann, STATUS_OK, "SetTyping", SetTyping, SET_TYPING,
-           (r.room = TEXT("lobby"), r.typing = true));
-    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "SetTyping", SetTyping, SET_TYPING,
+    EXPECT(f, &f->ann, STATUS_OK, SetTyping, SET_TYPING, (r.room = TEXT("lobby"), r.typing = true));
+    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, SetTyping, SET_TYPING,
            (r.room = TEXT("lobby"), r.typing = true));
 }
 
@@ -743,7 +731,7 @@ TEST(test_rate_limit)
     assert_true(taken >= 10); /* twice the rate at once */
     assert_int_equal(f.answer.status, STATUS_RESOURCE_EXHAUSTED);
     assert_in_range(f.answer.retry_ms, 1, 200);
-    EXPECT(&f, &f.bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.limit = 1));
+    EXPECT(&f, &f.bob, STATUS_OK, ListRooms, LIST_ROOMS, (r.limit = 1));
     /* Not an outcome: the same number may be sent again. */
     answer_clear(&f.answer);
     do {

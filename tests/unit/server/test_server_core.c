@@ -17,16 +17,34 @@
 
 #define TEXT(text) ((char *)(text))
 
+struct stream {
+    struct answer answer; /* first */
+    struct device *device;
+    Jackdaw__Position cursor;
+    uint64_t numbers; /* messages that came, whose numbers are 1, 2, 3, ... */
+    bool in_order;
+    bool gone;       /* PRESENCE: somebody went */
+    uint32_t credit; /* given back for each page */
+};
+
 struct fixture {
     char *folder;
     struct live_server *live;
     struct device ann;
     struct device bob;
+    struct stream stream; /* of bob */
 };
+
+static struct stream stream_from_start(void)
+{
+    struct stream stream = {.answer = {.context = NULL}, .credit = 1};
+    jackdaw__position__init(&stream.cursor);
+    return stream;
+}
 
 static void begin_with(struct fixture *f, const char *const *options)
 {
-    *f = (struct fixture){.folder = folder_new()};
+    *f = (struct fixture){.folder = folder_new(), .stream = stream_from_start()};
     f->live = live_server_start(f->folder, options);
     device_enter(&f->ann, f->live, "ann", "lobby");
     device_enter(&f->bob, f->live, "bob", "lobby");
@@ -41,6 +59,7 @@ static void end(struct fixture *f)
 {
     device_close(&f->ann);
     device_close(&f->bob);
+    answer_clear(&f->stream.answer);
     live_server_stop(f->live);
     folder_remove(f->folder);
 }
@@ -52,16 +71,6 @@ static void restart(struct fixture *f)
     device_reopen(&f->ann, f->live);
     device_reopen(&f->bob, f->live);
 }
-
-struct stream {
-    struct answer answer; /* first */
-    struct device *device;
-    Jackdaw__Position cursor;
-    uint64_t numbers; /* messages that came, whose numbers are 1, 2, 3, ... */
-    bool in_order;
-    bool gone;       /* PRESENCE: somebody went */
-    uint32_t credit; /* given back for each page */
-};
 
 static void take_page(struct answer *answer, const ProtobufCMessage *reply)
 {
@@ -94,13 +103,6 @@ static void stream_open(struct stream *stream, struct device *device, uint32_t c
     device->timeout_ms = 0;
     ask_start(device, &stream->answer, "Receive", &request.base, credits);
     device->timeout_ms = timeout_ms;
-}
-
-static struct stream stream_from_start(void)
-{
-    struct stream stream = {.answer = {.context = NULL}, .credit = 1};
-    jackdaw__position__init(&stream.cursor);
-    return stream;
 }
 
 TEST_F(test_core_stop__open_polls_are_answered)
@@ -205,31 +207,26 @@ TEST(test_core_open__folder_of_another_id)
 
 TEST_F(test_core__nothing_is_lost_by_restarts)
 {
-    struct stream stream = stream_from_start();
     uint64_t sent = 0;
     for (int round = 0; round < 4; round++) {
-        stream_open(&stream, &f->bob, 10);
+        stream_open(&f->stream, &f->bob, 10);
         for (int i = 0; i < 25; i++, sent++)
             assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
         if (round % 2 == 0)
-            DEVICE_WAIT(&f->bob, stream.numbers == sent);
+            DEVICE_WAIT(&f->bob, f->stream.numbers == sent);
         restart(f);
-        assert_true(stream.answer.ended); /* the channel was closed */
+        assert_true(f->stream.answer.ended); /* the channel was closed */
     }
-    stream_open(&stream, &f->bob, 10);
-    DEVICE_WAIT(&f->bob, stream.numbers == sent);
-    assert_true(stream.in_order);
-    device_close(&f->bob);
-    answer_clear(&stream.answer);
-    device_open(&f->bob, f->live);
+    stream_open(&f->stream, &f->bob, 10);
+    DEVICE_WAIT(&f->bob, f->stream.numbers == sent);
+    assert_true(f->stream.in_order);
 }
 
 TEST_F(test_receive__slow_reader_over_the_wire)
 {
-    struct stream stream = stream_from_start();
-    stream.credit = 0;
-    stream_open(&stream, &f->bob, 2);
-    DEVICE_WAIT(&f->bob, stream.answer.replies > 0);
+    f->stream.credit = 0;
+    stream_open(&f->stream, &f->bob, 2);
+    DEVICE_WAIT(&f->bob, f->stream.answer.replies > 0);
     for (int i = 0; i < 3000; i++) {
         struct answer answer = {.context = NULL};
         Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
@@ -241,31 +238,29 @@ TEST_F(test_receive__slow_reader_over_the_wire)
         assert_int_equal(answer.status, STATUS_OK);
         answer_clear(&answer);
     }
-    assert_true(stream.answer.replies <= 2);
-    stream.credit = 1;
-    rpc_channel_credit(f->bob.channel, stream.answer.call, 1);
-    DEVICE_WAIT(&f->bob, stream.numbers == 3000);
-    assert_true(stream.in_order);
-    rpc_channel_cancel(f->bob.channel, stream.answer.call);
-    assert_int_equal(stream.answer.status, STATUS_CANCELLED);
-    answer_clear(&stream.answer);
+    assert_true(f->stream.answer.replies <= 2);
+    f->stream.credit = 1;
+    rpc_channel_credit(f->bob.channel, f->stream.answer.call, 1);
+    DEVICE_WAIT(&f->bob, f->stream.numbers == 3000);
+    assert_true(f->stream.in_order);
+    rpc_channel_cancel(f->bob.channel, f->stream.answer.call);
+    assert_int_equal(f->stream.answer.status, STATUS_CANCELLED);
 }
 
 TEST_F(test_receive__deadline_and_replacement)
 {
     struct stream first = stream_from_start();
-    struct stream second = stream_from_start();
     stream_open(&first, &f->bob, 10);
     DEVICE_WAIT(&f->bob, first.cursor.seq > 0);
-    stream_open(&second, &f->bob, 10);
+    stream_open(&f->stream, &f->bob, 10);
     answer_wait(&f->bob, &first.answer);
     assert_int_equal(first.answer.status, STATUS_ABORTED);
     f->ann.timeout_ms = 100; /* both ends give up after this */
     struct answer poll = {.context = NULL};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    Jackdaw__Position after = second.cursor;
-    DEVICE_WAIT(&f->bob, second.cursor.seq > 0);
-    after = second.cursor;
+    Jackdaw__Position after = f->stream.cursor;
+    DEVICE_WAIT(&f->bob, f->stream.cursor.seq > 0);
+    after = f->stream.cursor;
     request.after = &after;
     ask_start(&f->ann, &poll, "Receive", &request.base, 1);
     answer_wait(&f->ann, &poll);
@@ -273,12 +268,9 @@ TEST_F(test_receive__deadline_and_replacement)
     assert_true(poll.status == STATUS_DEADLINE_EXCEEDED || poll.status == STATUS_CANCELLED);
     f->ann.timeout_ms = LIVE_SERVER_PATIENCE_MS;
     assert_int_equal(device_send(&f->ann, "lobby", "on"), STATUS_OK);
-    DEVICE_WAIT(&f->bob, second.numbers == 1);
+    DEVICE_WAIT(&f->bob, f->stream.numbers == 1);
     answer_clear(&first.answer);
     answer_clear(&poll);
-    device_close(&f->bob);
-    answer_clear(&second.answer);
-    device_open(&f->bob, f->live);
 }
 
 /* The cursor is of an epoch that this server has not heard of: it must not say that it was cut off. */
@@ -301,12 +293,8 @@ TEST(test_presence__silence_is_noticed)
 {
     struct fixture f;
     begin_with(&f, (const char *[]){"--session_timeout=100", NULL});
-    struct stream stream = stream_from_start();
-    stream_open(&stream, &f.bob, 10);
-    DEVICE_WAIT(&f.bob, stream.gone); /* ann was not heard since she joined */
-    device_close(&f.bob);
-    answer_clear(&stream.answer);
-    device_open(&f.bob, f.live);
+    stream_open(&f.stream, &f.bob, 10);
+    DEVICE_WAIT(&f.bob, f.stream.gone); /* ann was not heard since she joined */
     end(&f);
 }
 
@@ -351,8 +339,7 @@ static enum status beat_stubbornly(struct device *device)
 
 TEST_F(test_core__full_disk_loses_and_doubles_nothing)
 {
-    struct stream stream = stream_from_start();
-    stream_open(&stream, &f->bob, 10);
+    stream_open(&f->stream, &f->bob, 10);
     for (int round = 0; round < 3; round++) {
         assert_int_equal(device_send(&f->ann, "lobby", "before"), STATUS_OK);
         limit_files(0);
@@ -367,8 +354,8 @@ TEST_F(test_core__full_disk_loses_and_doubles_nothing)
         limit_files(RLIM_INFINITY);
         assert_int_equal(send_stubbornly(&f->ann, "after"), STATUS_OK);
     }
-    DEVICE_WAIT(&f->bob, stream.numbers == 6);
-    assert_true(stream.in_order);
+    DEVICE_WAIT(&f->bob, f->stream.numbers == 6);
+    assert_true(f->stream.in_order);
     restart(f);
     struct answer answer;
     ASK(&f->ann, &answer, "History", History, HISTORY, (r.room = TEXT("lobby")));
@@ -377,15 +364,13 @@ TEST_F(test_core__full_disk_loses_and_doubles_nothing)
     for (size_t i = 0; i < 6; i++)
         assert_string_equal(reply->events[i]->text, i % 2 == 0 ? "before" : "after");
     answer_clear(&answer);
-    answer_clear(&stream.answer);
 }
 
 /* Requests while the disk is full: a login, an account, a logout; nobody is told what is undone. */
 TEST_F(test_core__full_disk_and_sessions)
 {
-    struct stream stream = stream_from_start();
-    stream_open(&stream, &f->bob, 10);
-    DEVICE_WAIT(&f->bob, stream.cursor.seq > 0);
+    stream_open(&f->stream, &f->bob, 10);
+    DEVICE_WAIT(&f->bob, f->stream.cursor.seq > 0);
     struct device other;
     device_open(&other, f->live);
     limit_files(0);
@@ -418,16 +403,13 @@ TEST_F(test_core__full_disk_and_sessions)
     assert_true(undone);
     /* Bob's session is there, as soon as this server is the master again. */
     assert_int_equal(beat_stubbornly(&f->bob), STATUS_OK);
-    if (stream.answer.ended) {
-        assert_int_equal(stream.answer.status, STATUS_UNAVAILABLE);
-        stream_open(&stream, &f->bob, 10);
+    if (f->stream.answer.ended) {
+        assert_int_equal(f->stream.answer.status, STATUS_UNAVAILABLE);
+        stream_open(&f->stream, &f->bob, 10);
     }
     assert_int_equal(send_stubbornly(&f->ann, "on"), STATUS_OK);
-    DEVICE_WAIT(&f->bob, stream.numbers == 1);
+    DEVICE_WAIT(&f->bob, f->stream.numbers == 1);
     device_close(&other);
-    device_close(&f->bob);
-    answer_clear(&stream.answer);
-    device_open(&f->bob, f->live);
 }
 
 TEST_PREPARE()

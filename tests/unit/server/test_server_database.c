@@ -232,74 +232,48 @@ static uint64_t next_random(uint64_t *random)
     return *random;
 }
 
-static const char *const columns[][2] = {
-    {"cluster_members", "epoch"},
-    {"cluster_members", "seq"},
-    {"cluster_members", "bytes"},
-    {"epoch_start", "epoch"},
-    {"epoch_start", "first_seq"},
-    {"log", "first_seq"},
-    {"log", "last_seq"},
-    {"log", "epoch"},
-    {"log", "kind"},
-    {"log", "digest"},
-    {"log", "batch"},
-    {"account", "id"},
-    {"account", "name"},
-    {"account", "folded"},
-    {"account", "password_hash"},
-    {"account", "nonce"},
-    {"account", "created_ms"},
-    {"account", "deleted_ms"},
-    {"account", "delivered_seq"},
-    {"session", "id"},
-    {"session", "account"},
-    {"session", "token_hash"},
-    {"session", "device"},
-    {"session", "started_ms"},
-    {"room", "id"},
-    {"room", "name"},
-    {"room", "folded"},
-    {"room", "topic"},
-    {"room", "owner"},
-    {"room", "is_private"},
-    {"room", "direct_low"},
-    {"room", "direct_high"},
-    {"room", "created_ms"},
-    {"member", "room"},
-    {"member", "account"},
-    {"member", "state"},
-    {"member", "since_seq"},
-    {"member", "until_seq"},
-    {"event", "id"},
-    {"event", "room"},
-    {"event", "number"},
-    {"event", "seq"},
-    {"event", "kind"},
-    {"event", "account"},
-    {"event", "session"},
-    {"event", "request"},
-    {"event", "text"},
-    {"run_tail", "room"},
-    {"run_tail", "page"},
-    {"run_tail", "last_number"},
-    {"run_tail", "last_seq"},
-    {"run_tail", "runs"},
-    {"run_page", "page"},
-    {"run_page", "runs"},
-    {"outcome_tail", "session"},
-    {"outcome_tail", "part"},
-    {"outcome_tail", "last_request"},
-    {"outcome_tail", "outcomes"},
-    {"outcome_part", "slot"},
-    {"outcome_part", "outcomes"},
+static const struct {
+    const char *table;
+    const char *columns[10]; /* ends with NULL */
+} tables[] = {
+    {"cluster_members", {"epoch", "seq", "bytes"}},
+    {"epoch_start", {"epoch", "first_seq"}},
+    {"log", {"first_seq", "last_seq", "epoch", "kind", "digest", "batch"}},
+    {"account",
+     {"id", "name", "folded", "password_hash", "nonce", "created_ms", "deleted_ms",
+      "delivered_seq"}},
+    {"session", {"id", "account", "token_hash", "device", "started_ms"}},
+    {"room",
+     {"id", "name", "folded", "topic", "owner", "is_private", "direct_low", "direct_high",
+      "created_ms"}},
+    {"member", {"room", "account", "state", "since_seq", "until_seq"}},
+    {"event", {"id", "room", "number", "seq", "kind", "account", "session", "request", "text"}},
+    {"run_tail", {"room", "page", "last_number", "last_seq", "runs"}},
+    {"run_page", {"page", "runs"}},
+    {"outcome_tail", {"session", "part", "last_request", "outcomes"}},
+    {"outcome_part", {"slot", "outcomes"}},
 };
+
+#define COLUMNS 60 /* of all tables */
+
+/* Finds a column by its place among those of all tables; returns its table. */
+static const char *find_column(uint64_t place, const char **column)
+{
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+        for (size_t k = 0; tables[i].columns[k] != NULL; k++)
+            if (place-- == 0) {
+                *column = tables[i].columns[k];
+                return tables[i].table;
+            }
+    fail_msg("there are fewer columns");
+    return NULL;
+}
 
 /* Another value for one column of one row, or of all rows. */
 static void mutate(uint64_t *random, char change[static 512])
 {
-    const char *const *column = columns[next_random(random) % (sizeof columns / sizeof *columns)];
-    const char *name = column[1];
+    const char *name;
+    const char *table = find_column(next_random(random) % COLUMNS, &name);
     char value[160];
     uint64_t bits = next_random(random);
     unsigned place = 1 + (unsigned)(next_random(random) % 40);
@@ -328,18 +302,18 @@ static void mutate(uint64_t *random, char change[static 512])
         (void)snprintf(value, sizeof value, "x'%08x'", (unsigned)bits);
         break;
     }
-    const char *key = strcmp(column[0], "member") == 0 || strcmp(column[0], "run_page") == 0 ||
-                              strcmp(column[0], "outcome_part") == 0
+    const char *key = strcmp(table, "member") == 0 || strcmp(table, "run_page") == 0 ||
+                              strcmp(table, "outcome_part") == 0
                           ? ""
                           : "rowid";
     if (key[0] == '\0' || bits % 4 == 0)
-        (void)snprintf(change, 512, "UPDATE OR IGNORE %s SET %s = %s", column[0], name, value);
+        (void)snprintf(change, 512, "UPDATE OR IGNORE %s SET %s = %s", table, name, value);
     else
         (void)snprintf(
             change, 512,
             "UPDATE OR IGNORE %s SET %s = %s WHERE rowid = (SELECT rowid FROM %s ORDER BY"
             " rowid LIMIT 1 OFFSET %u)",
-            column[0], name, value, column[0], (unsigned)(bits % 8));
+            table, name, value, table, (unsigned)(bits % 8));
 }
 
 /* SQLite refuses some values for a key, or a second one. */

@@ -349,14 +349,19 @@ TEST(test_forward__ends_with_calls_open)
     probe_stop(row.master);
 }
 
-TEST(test_forward__to_a_master_with_tls)
+static struct probe *start_with_tls(void)
 {
-    struct rpc_server_options options = {
+    const struct rpc_server_options options = {
         .address = {.host = "127.0.0.1", .tls = true},
         .tls_certificate = TLS_FILES "/server.pem",
         .tls_key = TLS_FILES "/server.key",
     };
-    struct probe *master = probe_start(&options);
+    return probe_start(&options);
+}
+
+TEST(test_forward__to_a_master_with_tls)
+{
+    struct probe *master = start_with_tls();
     static const char *const authorities[] = {AUTHORITY, NULL};
     for (size_t i = 0; i < 2; i++) {
         struct slave slave;
@@ -377,12 +382,7 @@ TEST(test_forward__to_a_master_with_tls)
 /* The log tells once why the master cannot be reached, however often it is tried. */
 TEST(test_forward__to_a_master_that_is_not_trusted)
 {
-    struct rpc_server_options options = {
-        .address = {.host = "127.0.0.1", .tls = true},
-        .tls_certificate = TLS_FILES "/server.pem",
-        .tls_key = TLS_FILES "/server.key",
-    };
-    struct probe *master = probe_start(&options);
+    struct probe *master = start_with_tls();
     struct slave slave;
     struct client client;
     int real_stderr = dup(STDERR_FILENO);

@@ -1,57 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* No memory: the k-th allocation fails, for every k until all goes through. Whatever was committed
- * is received, once and in order; streams that were ended for it may be opened again.
- *
- * Linked with --wrap for malloc, calloc, realloc and reallocarray. */
+ * is received, once and in order; streams that were ended for it may be opened again. */
 #include "base/log.h"
 #include "support/core_fixture.h"
 #include "support/fake_call.h"
+#include "support/faulty_alloc.h"
 #include "support/stream_recorder.h"
 #include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t countdown; /* 0: nothing fails */
-static bool has_failed;
-
-static bool fails(void)
-{
-    if (countdown == 0 || --countdown > 0)
-        return false;
-    has_failed = true;
-    return true;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *pointer, size_t size);
-void *__real_reallocarray(void *pointer, size_t count, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *pointer, size_t size);
-void *__wrap_reallocarray(void *pointer, size_t count, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *pointer, size_t size)
-{
-    return fails() ? NULL : __real_realloc(pointer, size);
-}
-
-void *__wrap_reallocarray(void *pointer, size_t count, size_t size)
-{
-    return fails() ? NULL : __real_reallocarray(pointer, count, size);
-}
 
 #define MESSAGES 40
 
@@ -124,14 +83,13 @@ static void check(const struct fixture *f)
     assert_int_equal(at, f->sent_count);
 }
 
-static bool play_with_fault(uint64_t k)
+static bool play_with_fault(unsigned long k)
 {
     struct fixture f;
     begin(&f);
-    has_failed = false;
-    countdown = k;
+    faulty_alloc_arm(k);
     play(&f);
-    countdown = 0;
+    bool has_failed = faulty_alloc_disarm();
     open_again(&f);
     core_fixture_settle(&f.core);
     send_some(&f, MESSAGES, 3);
@@ -147,7 +105,7 @@ static bool play_with_fault(uint64_t k)
 
 TEST(test_memory__fails_at_every_place)
 {
-    uint64_t k = 1;
+    unsigned long k = 1;
     while (play_with_fault(k))
         k++;
     assert_true(k > 100);

@@ -25,21 +25,24 @@ static enum error parse(const char *const *words, struct server_options *out,
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static struct server_options expect_ok(const char *const *words)
+static struct server_options options; /* what expect_ok has parsed last */
+
+static void expect_ok(const char *const *words)
 {
-    struct server_options options;
+    struct server_options parsed;
     struct error_text why;
-    if (parse(words, &options, &why) != OK)
+    if (parse(words, &parsed, &why) != OK)
         fail_msg("%s", why.text);
-    return options;
+    server_options_release(&options);
+    options = parsed;
 }
 
 /* A mistake is a sentence that names what is wrong. */
 static void expect_mistake(const char *const *words, const char *hint)
 {
-    struct server_options options;
+    struct server_options refused;
     struct error_text why;
-    assert_int_equal(parse(words, &options, &why), ERROR_INVALID);
+    assert_int_equal(parse(words, &refused, &why), ERROR_INVALID);
     if (strstr(why.text, hint) == NULL || strchr(why.text, ' ') == NULL)
         fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
 }
@@ -79,9 +82,9 @@ static const struct number numbers[] = {
 
 #define NUMBERS (sizeof numbers / sizeof *numbers)
 
-static uint64_t value_of(const struct number *number, const struct server_options *options)
+static uint64_t value_of(const struct number *number)
 {
-    const char *field = (const char *)options + number->offset;
+    const char *field = (const char *)&options + number->offset;
     if (number->size == sizeof(uint64_t))
         return *(const uint64_t *)(const void *)field;
     return *(const uint32_t *)(const void *)field;
@@ -91,9 +94,8 @@ static void expect_number(const struct number *number, uint64_t value)
 {
     char word[100];
     (void)snprintf(word, sizeof word, "--%s=%llu", number->name, (unsigned long long)value);
-    struct server_options options = expect_ok(WORDS(word));
-    assert_int_equal(value_of(number, &options), value);
-    server_options_release(&options);
+    expect_ok(WORDS(word));
+    assert_int_equal(value_of(number), value);
 }
 
 static void refuse_number(const struct number *number, const char *value)
@@ -107,10 +109,10 @@ static void refuse_number(const struct number *number, const char *value)
 
 TEST(test_options__numbers_from_both_sides)
 {
-    struct server_options options = expect_ok(WORDS("--log_level=info"));
     char text[32];
     for (size_t i = 0; i < NUMBERS; i++) {
-        assert_int_equal(value_of(&numbers[i], &options), numbers[i].fallback);
+        expect_ok(WORDS("--log_level=info"));
+        assert_int_equal(value_of(&numbers[i]), numbers[i].fallback);
         expect_number(&numbers[i], numbers[i].min);
         expect_number(&numbers[i], numbers[i].max);
         (void)snprintf(text, sizeof text, "%llu", (unsigned long long)numbers[i].max + 1);
@@ -125,7 +127,6 @@ TEST(test_options__numbers_from_both_sides)
         refuse_number(&numbers[i], "ten");
         refuse_number(&numbers[i], "18446744073709551617");
     }
-    server_options_release(&options);
 }
 
 TEST(test_options__numbers_from_the_environment)
@@ -134,23 +135,21 @@ TEST(test_options__numbers_from_the_environment)
     for (size_t i = 0; i < NUMBERS; i++) {
         (void)snprintf(text, sizeof text, "%llu", (unsigned long long)numbers[i].max);
         assert_int_equal(setenv(numbers[i].variable, text, 1), 0);
-        struct server_options options = expect_ok(WORDS("--log_level=info"));
-        assert_int_equal(value_of(&numbers[i], &options), numbers[i].max);
-        server_options_release(&options);
+        expect_ok(WORDS("--log_level=info"));
+        assert_int_equal(value_of(&numbers[i]), numbers[i].max);
         expect_number(&numbers[i], numbers[i].min); /* the command line wins */
         assert_int_equal(setenv(numbers[i].variable, "many", 1), 0);
         expect_mistake(WORDS("--log_level=info"), numbers[i].variable);
         assert_int_equal(setenv(numbers[i].variable, "", 1), 0); /* as if not set */
-        options = expect_ok(WORDS("--log_level=info"));
-        assert_int_equal(value_of(&numbers[i], &options), numbers[i].fallback);
-        server_options_release(&options);
+        expect_ok(WORDS("--log_level=info"));
+        assert_int_equal(value_of(&numbers[i]), numbers[i].fallback);
         assert_int_equal(unsetenv(numbers[i].variable), 0);
     }
 }
 
 TEST(test_options__defaults)
 {
-    struct server_options options = expect_ok(WORDS(NULL));
+    expect_ok(WORDS(NULL));
     assert_int_equal(options.cluster.is_first, true);
     assert_string_equal(options.client_address.host, "");
     assert_int_equal(options.client_address.port, 2625);
@@ -164,7 +163,6 @@ TEST(test_options__defaults)
     assert_null(options.log_file);
     assert_false(options.help);
     assert_false(options.version);
-    server_options_release(&options);
 }
 
 TEST(test_options__all_shorter_forms)
@@ -175,12 +173,11 @@ TEST(test_options__all_shorter_forms)
         for (size_t i = 0; i < count; i++)
             words[i] = forms[i];
         words[count] = NULL;
-        struct server_options options = expect_ok(words);
+        expect_ok(words);
         assert_int_equal(options.cluster.id, count > 0 ? 7 : 1);
         assert_int_equal(options.cluster.is_first, count <= 1);
         assert_int_equal(options.client_address.port, count > 2 ? 1 : 2625);
         assert_int_equal(options.cluster.internal_address.port, count > 3 ? 2 : 2626);
-        server_options_release(&options);
     }
     expect_mistake(WORDS("1", "master", ":1", ":2", "more"), "more");
     expect_mistake(WORDS("0"), "0");
@@ -192,10 +189,10 @@ TEST(test_options__all_shorter_forms)
 
 TEST(test_options__words_of_each_kind)
 {
-    struct server_options options = expect_ok(WORDS(
-        "--data-dir", "/var/lib/x", "--advertise_host=chat.example", "--password_cost=minimal",
-        "--log_level=debug", "--log_format=json", "--log_file=a.log",
-        "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem", "--tls_key=k.pem"));
+    expect_ok(WORDS("--data-dir", "/var/lib/x", "--advertise_host=chat.example",
+                    "--password_cost=minimal", "--log_level=debug", "--log_format=json",
+                    "--log_file=a.log", "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem",
+                    "--tls_key=k.pem"));
     assert_string_equal(options.data_dir, "/var/lib/x");
     assert_string_equal(options.cluster.advertise_host, "chat.example");
     assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
@@ -206,26 +203,33 @@ TEST(test_options__words_of_each_kind)
     assert_string_equal(options.client_address.host, "::1");
     assert_string_equal(options.tls_cert, "c.pem");
     assert_string_equal(options.tls_key, "k.pem");
-    server_options_release(&options);
+}
+
+struct variable {
+    const char *name;
+    const char *value;
+};
+
+/* Parses no words, with these variables in the environment. */
+static void expect_ok_in(const struct variable *variables, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(setenv(variables[i].name, variables[i].value, 1), 0);
+    expect_ok(WORDS(NULL));
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(unsetenv(variables[i].name), 0);
 }
 
 TEST(test_options__words_from_the_environment)
 {
-    static const struct {
-        const char *name;
-        const char *value;
-    } variables[] = {
+    static const struct variable variables[] = {
         {"JACKDAW_DATA_DIR", "elsewhere"},    {"JACKDAW_ADVERTISE_HOST", "10.0.0.1"},
         {"JACKDAW_PASSWORD_COST", "minimal"}, {"JACKDAW_LOG_LEVEL", "silent"},
         {"JACKDAW_LOG_FORMAT", "json"},       {"JACKDAW_ROLE", "slave"},
         {"JACKDAW_LOG_FILE", "b.log"},        {"JACKDAW_CLIENT_ADDRESS", "a:3"},
         {"JACKDAW_INTERNAL_ADDRESS", "b:4"},
     };
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        assert_int_equal(setenv(variables[i].name, variables[i].value, 1), 0);
-    struct server_options options = expect_ok(WORDS(NULL));
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        assert_int_equal(unsetenv(variables[i].name), 0);
+    expect_ok_in(variables, sizeof variables / sizeof *variables);
     assert_string_equal(options.data_dir, "elsewhere");
     assert_string_equal(options.cluster.advertise_host, "10.0.0.1");
     assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
@@ -235,7 +239,6 @@ TEST(test_options__words_from_the_environment)
     assert_string_equal(options.log_file, "b.log");
     assert_string_equal(options.client_address.host, "a");
     assert_int_equal(options.cluster.internal_address.port, 4);
-    server_options_release(&options);
 }
 
 TEST(test_options__mistakes_are_sentences)
@@ -278,22 +281,18 @@ TEST(test_options__what_is_no_mistake)
         "--version",
         "-V",
     };
-    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
-        struct server_options options = expect_ok(WORDS(fine[i]));
-        server_options_release(&options);
-    }
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
+        expect_ok(WORDS(fine[i]));
     /* Both free ones: the kernel makes them differ. */
-    struct server_options options = expect_ok(WORDS("1", "master", ":0", ":0"));
-    server_options_release(&options);
+    expect_ok(WORDS("1", "master", ":0", ":0"));
     /* Whoever asks for help is not told of mistakes that options make together. */
-    options = expect_ok(WORDS("--help", "--tls_cert=c"));
+    expect_ok(WORDS("--help", "--tls_cert=c"));
     assert_true(options.help);
-    server_options_release(&options);
 }
 
 TEST(test_options__cluster_defaults)
 {
-    struct server_options options = expect_ok(WORDS(NULL));
+    expect_ok(WORDS(NULL));
     assert_int_equal(options.cluster.masters.count, 0);
     assert_int_equal(options.cluster.founding_wait_ms, 1000);
     assert_int_equal(options.cluster.durability, REPLICA_ALL);
@@ -304,14 +303,12 @@ TEST(test_options__cluster_defaults)
     assert_int_equal(options.cluster.disk_timeout_ms, 2000);
     assert_false(options.forward);
     assert_false(server_options_are_operators(&options));
-    server_options_release(&options);
 }
 
 TEST(test_options__cluster_words)
 {
-    struct server_options options =
-        expect_ok(WORDS("2", "slave", "--master_address=a:1,[::1]:2", "--master-address", "c:3",
-                        "--durability=quorum", "--feed_address=:0", "--forward"));
+    expect_ok(WORDS("2", "slave", "--master_address=a:1,[::1]:2", "--master-address", "c:3",
+                    "--durability=quorum", "--feed_address=:0", "--forward"));
     assert_int_equal(options.cluster.masters.count, 3);
     assert_string_equal(options.cluster.masters.items[1].host, "::1");
     assert_int_equal(options.cluster.masters.items[2].port, 3);
@@ -319,20 +316,15 @@ TEST(test_options__cluster_words)
     assert_true(options.cluster.feed_address.is_given);
     assert_int_equal(options.cluster.feed_address.address.port, 0);
     assert_true(options.forward);
-    server_options_release(&options);
-    options = expect_ok(WORDS("--durability=local", "--feed_address=h:9", "--forward=no"));
+    expect_ok(WORDS("--durability=local", "--feed_address=h:9", "--forward=no"));
     assert_int_equal(options.cluster.durability, REPLICA_LOCAL);
     assert_string_equal(options.cluster.feed_address.address.host, "h");
     assert_false(options.forward);
-    server_options_release(&options);
 }
 
 TEST(test_options__cluster_words_from_the_environment)
 {
-    static const struct {
-        const char *name;
-        const char *value;
-    } variables[] = {
+    static const struct variable variables[] = {
         {"JACKDAW_MASTER_ADDRESS", "a:1,b:2"},
         {"JACKDAW_FEED_ADDRESS", "f:3"},
         {"JACKDAW_DURABILITY", "local"},
@@ -346,11 +338,7 @@ TEST(test_options__cluster_words_from_the_environment)
         {"JACKDAW_REMOVE", "1"},
         {"JACKDAW_JSON", "yes"},
     };
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        assert_int_equal(setenv(variables[i].name, variables[i].value, 1), 0);
-    struct server_options options = expect_ok(WORDS(NULL));
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        assert_int_equal(unsetenv(variables[i].name), 0);
+    expect_ok_in(variables, sizeof variables / sizeof *variables);
     assert_int_equal(options.cluster.masters.count, 2);
     assert_int_equal(options.cluster.feed_address.address.port, 3);
     assert_int_equal(options.cluster.durability, REPLICA_LOCAL);
@@ -361,20 +349,17 @@ TEST(test_options__cluster_words_from_the_environment)
     assert_true(options.forward);
     assert_false(server_options_are_operators(&options)); /* these are for the command line alone */
     assert_false(options.json);
-    server_options_release(&options);
 }
 
 /* Each from both sides, with the others so that they go together. */
 TEST(test_options__times_from_both_sides)
 {
-    struct server_options options = expect_ok(
+    expect_ok(
         WORDS("--ping_interval=10", "--ping_timeout=20", "--ack_timeout=20", "--disk_timeout=100"));
     assert_int_equal(options.cluster.ack_timeout_ms, 20);
-    server_options_release(&options);
-    options = expect_ok(WORDS("--ping_interval=60000", "--ping_timeout=600000",
-                              "--ack_timeout=600000", "--disk_timeout=600000"));
+    expect_ok(WORDS("--ping_interval=60000", "--ping_timeout=600000", "--ack_timeout=600000",
+                    "--disk_timeout=600000"));
     assert_int_equal(options.cluster.ping_interval_ms, 60000);
-    server_options_release(&options);
     expect_mistake(WORDS("--founding_wait=600001"), "600000");
     expect_mistake(WORDS("--ping_interval=9"), "from 10 to 60000");
     expect_mistake(WORDS("--ping_interval=60001"), "from 10 to 60000");
@@ -404,47 +389,37 @@ TEST(test_options__cluster_mistakes_are_sentences)
     expect_mistake(WORDS("--feed_address=nowhere"), "--feed_address");
     expect_mistake(WORDS("--feed_address=:2625"), "differ");
     expect_mistake(WORDS("--feed_address=:2626"), "differ");
-    struct server_options options =
-        expect_ok(WORDS("--master_address=a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,"
-                        "a:14,a:15,a:16"));
+    expect_ok(WORDS("--master_address=a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,"
+                    "a:14,a:15,a:16"));
     assert_int_equal(options.cluster.masters.count, 16);
-    server_options_release(&options);
     /* Its data folder may know the members. */
-    options = expect_ok(WORDS("2", "slave"));
-    server_options_release(&options);
+    expect_ok(WORDS("2", "slave"));
 }
 
 TEST(test_options__the_same_list_serves_every_server)
 {
-    struct server_options options =
-        expect_ok(WORDS("2", "slave", ":0", "B:2", "--master_address=a:1,b:2,c:3"));
+    expect_ok(WORDS("2", "slave", ":0", "B:2", "--master_address=a:1,b:2,c:3"));
     assert_int_equal(options.cluster.masters.count, 2);
     assert_string_equal(options.cluster.masters.items[0].host, "a");
     assert_string_equal(options.cluster.masters.items[1].host, "c");
-    server_options_release(&options);
 }
 
 TEST(test_options__the_operators_start_no_server)
 {
-    struct server_options options =
-        expect_ok(WORDS("--status", "tls+tcp://h:1", "--json", "--tls_ca=a.pem"));
+    expect_ok(WORDS("--status", "tls+tcp://h:1", "--json", "--tls_ca=a.pem"));
     assert_true(server_options_are_operators(&options));
     assert_string_equal(options.status, "tls+tcp://h:1");
     assert_true(options.json);
-    server_options_release(&options);
-    options = expect_ok(WORDS("--leave", "h:2"));
+    expect_ok(WORDS("--leave", "h:2"));
     assert_true(server_options_are_operators(&options));
     assert_string_equal(options.leave, "h:2");
-    server_options_release(&options);
-    options = expect_ok(WORDS("--remove=3", "--master_address=:2626,b:2"));
+    expect_ok(WORDS("--remove=3", "--master_address=:2626,b:2"));
     assert_true(server_options_are_operators(&options));
     assert_int_equal(options.remove, 3);
     assert_int_equal(options.cluster.masters.count, 2); /* this machine's server is one to ask */
-    server_options_release(&options);
     /* What the environment says of a server does not matter. */
     assert_int_equal(setenv("JACKDAW_TLS_CERT", "c.pem", 1), 0);
-    options = expect_ok(WORDS("--status=:2625"));
-    server_options_release(&options);
+    expect_ok(WORDS("--status=:2625"));
     assert_int_equal(unsetenv("JACKDAW_TLS_CERT"), 0);
 }
 

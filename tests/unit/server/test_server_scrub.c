@@ -4,10 +4,10 @@
 #include "base/log.h"
 #include "server/scrub.h"
 #include "support/core_fixture.h"
+#include "support/damage.h"
 #include "support/folder.h"
 #include "support/test.h"
 
-#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,13 +128,9 @@ TEST(test_scrub__finds_damage)
 {
     struct fixture f;
     char path[512];
-    sqlite3 *database = NULL;
     begin(&f, UINT32_MAX);
     (void)snprintf(path, sizeof path, "%s/%s", f.folder, STORE_FILE_NAME);
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(database, "DELETE FROM event WHERE id = 1000", NULL, NULL, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    damage_execute(path, "DELETE FROM event WHERE id = 1000");
     start(&f);
     wait_for_end(&f);
     assert_int_equal(f.error, ERROR_CORRUPT);

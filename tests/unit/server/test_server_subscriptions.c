@@ -19,10 +19,12 @@ struct fixture {
     uint64_t bob;
     struct stream_recorder of_ann;
     struct stream_recorder of_bob;
+    struct stream_recorder third; /* of the test; core NULL: unused */
 };
 
 static void begin_with(struct fixture *f, const struct chat_limits *limits)
 {
+    *f = (struct fixture){.ann = 0};
     core_fixture_init(&f->core, NULL);
     if (limits != NULL)
         f->core.limits = *limits;
@@ -44,6 +46,8 @@ static void end(struct fixture *f)
     core_fixture_close(&f->core);
     recorder_release(&f->of_ann);
     recorder_release(&f->of_bob);
+    if (f->third.core != NULL)
+        recorder_release(&f->third);
 }
 
 /* Streams from where the log is now. */
@@ -144,27 +148,21 @@ TEST_WITHIN(test_subscriptions_deliver__cursor_passes_what_others_did)
     assert_int_equal(f->of_bob.cursor.seq, commit_log_committed(f->core.commit_log).seq);
 }
 
-TEST(test_subscriptions_deliver__direct_conversation_as_each_side_sees_it)
+TEST_WITHIN(test_subscriptions_deliver__direct_conversation_as_each_side_sees_it)
 {
-    struct fixture f;
-    begin(&f);
-    uint64_t second = core_fixture_login(&f.core, "bob");
-    struct stream_recorder of_second;
-    recorder_init(&of_second, &f.core, second);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    open_here(&f, &f.of_ann, 10);
-    open_here(&f, &f.of_bob, 10);
-    open_here(&f, &of_second, 10);
-    assert_true(core_fixture_send(&f.core, f.ann, "@bob", "psst"));
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(f.of_ann.count, 1);
-    assert_string_equal(f.of_ann.got[0].room, "@bob");
-    assert_int_equal(f.of_bob.count, 1);
-    assert_string_equal(f.of_bob.got[0].room, "@ann");
-    assert_int_equal(of_second.count, 1);
-    assert_string_equal(of_second.got[0].room, "@ann");
-    end(&f);
-    recorder_release(&of_second);
+    recorder_init(&f->third, &f->core, core_fixture_login(&f->core, "bob"));
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    open_here(f, &f->of_ann, 10);
+    open_here(f, &f->of_bob, 10);
+    open_here(f, &f->third, 10);
+    assert_true(core_fixture_send(&f->core, f->ann, "@bob", "psst"));
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(f->of_ann.count, 1);
+    assert_string_equal(f->of_ann.got[0].room, "@bob");
+    assert_int_equal(f->of_bob.count, 1);
+    assert_string_equal(f->of_bob.got[0].room, "@ann");
+    assert_int_equal(f->third.count, 1);
+    assert_string_equal(f->third.got[0].room, "@ann");
 }
 
 TEST_WITHIN(test_subscriptions_event__ephemeral_ones_come_and_are_not_kept)
@@ -523,20 +521,15 @@ TEST_WITHIN(test_subscriptions_receive__position_of_no_log_of_ours_is_rewound)
     check_cursor_reset(f, (struct log_position){UINT64_MAX, UINT64_MAX}, 0);
 }
 
-TEST(test_subscriptions_receive__replaces_the_stream_before)
+TEST_WITHIN(test_subscriptions_receive__replaces_the_stream_before)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    struct stream_recorder second;
-    recorder_init(&second, &f.core, f.bob);
-    recorder_open_at(&second, f.of_bob.cursor, 10);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_ABORTED);
-    send_numbers(&f, 0, 3, 1);
-    assert_numbers(&second, 0, 3);
-    assert_int_equal(stats(&f).streams, 1);
-    end(&f);
-    recorder_release(&second);
+    open_here(f, &f->of_bob, 10);
+    recorder_init(&f->third, &f->core, f->bob);
+    recorder_open_at(&f->third, f->of_bob.cursor, 10);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_ABORTED);
+    send_numbers(f, 0, 3, 1);
+    assert_numbers(&f->third, 0, 3);
+    assert_int_equal(stats(f).streams, 1);
 }
 
 TEST_WITHIN(test_subscriptions_receive__long_poll_ends_with_its_page)
@@ -700,22 +693,16 @@ TEST_WITHIN_ON(test_subscriptions_rolled_back__while_reading, begin_reading, end
     assert_numbers(&f->of_bob, 0, 14);
 }
 
-TEST(test_subscriptions_rolled_back__login_undone_with_its_stream)
+TEST_WITHIN(test_subscriptions_rolled_back__login_undone_with_its_stream)
 {
-    struct fixture f;
-    begin(&f);
-    uint64_t session = core_fixture_login(&f.core, "bob");
-    struct stream_recorder third;
-    recorder_init(&third, &f.core, session);
-    recorder_open_at(&third, commit_log_committed(f.core.commit_log), 10);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "never"));
-    core_fixture_break(&f.core);
-    assert_int_equal(recorder_take_end(&third), STATUS_UNAUTHENTICATED);
-    assert_int_equal(third.count, 0);
-    assert_int_equal(stats(&f).items, 0);
-    core_fixture_settle(&f.core);
-    end(&f);
-    recorder_release(&third);
+    recorder_init(&f->third, &f->core, core_fixture_login(&f->core, "bob"));
+    recorder_open_at(&f->third, commit_log_committed(f->core.commit_log), 10);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "never"));
+    core_fixture_break(&f->core);
+    assert_int_equal(recorder_take_end(&f->third), STATUS_UNAUTHENTICATED);
+    assert_int_equal(f->third.count, 0);
+    assert_int_equal(stats(f).items, 0);
+    core_fixture_settle(&f->core);
 }
 
 /* A subscription that waits must not keep the core awake: nothing is dirty without something to do. */

@@ -22,18 +22,20 @@ struct fixture {
     char *folder;
     struct live_server *live;
     struct device ann;
+    struct sp_peer peer;
 };
-
-static void begin_with(struct fixture *f, const char *const *options)
-{
-    *f = (struct fixture){.folder = folder_new()};
-    f->live = live_server_start(f->folder, options);
-    device_enter(&f->ann, f->live, "ann", "lobby");
-}
 
 static void begin(struct fixture *f)
 {
-    begin_with(f, NULL);
+    *f = (struct fixture){.folder = folder_new()};
+    f->live = live_server_start(f->folder, NULL);
+    device_enter(&f->ann, f->live, "ann", "lobby");
+}
+
+static void begin_peer(struct fixture *f)
+{
+    begin(f);
+    assert_true(sp_open(&f->peer, live_server_address(f->live)));
 }
 
 static void end(struct fixture *f)
@@ -42,6 +44,14 @@ static void end(struct fixture *f)
     live_server_stop(f->live);
     folder_remove(f->folder);
 }
+
+static void end_peer(struct fixture *f)
+{
+    sp_close(&f->peer);
+    end(f);
+}
+
+#define PEER_TEST(name) TEST_ON(name, struct fixture, begin_peer, end_peer)
 
 struct frame {
     uint8_t *bytes;
@@ -122,7 +132,7 @@ static void take_status(void *context, const Jackdaw__Envelope *reply)
 }
 
 /* The status for a message with these bytes as its text. */
-static uint32_t send_bytes(struct fixture *f, struct sp_peer *peer, const void *text, size_t size)
+static uint32_t send_bytes(struct fixture *f, const void *text, size_t size)
 {
     Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
     request.request = ++f->ann.request;
@@ -134,40 +144,34 @@ static uint32_t send_bytes(struct fixture *f, struct sp_peer *peer, const void *
     memcpy(payload + at, text, size);
     struct frame frame = {.bytes = NULL};
     frame_add_payload(&frame, &f->ann, "Send", payload, at + size, 0);
-    frame_send(&frame, peer);
+    frame_send(&frame, &f->peer);
     uint32_t status = 99;
-    receive(peer, 1, take_status, &status);
+    receive(&f->peer, 1, take_status, &status);
     return status;
 }
 
-TEST_F(test_send__text_that_is_none)
+PEER_TEST(test_send__text_that_is_none)
 {
     static const char *const wrong[] = {
         "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\x80", "\xe2\x28\xa1",
     };
     static const char *const right[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\xa6"};
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f->live)));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        assert_int_equal(send_bytes(f, &peer, wrong[i], strlen(wrong[i])), STATUS_INVALID_ARGUMENT);
+        assert_int_equal(send_bytes(f, wrong[i], strlen(wrong[i])), STATUS_INVALID_ARGUMENT);
     for (size_t i = 0; i < sizeof right / sizeof *right; i++)
-        assert_int_equal(send_bytes(f, &peer, right[i], strlen(right[i])), STATUS_OK);
-    sp_close(&peer);
+        assert_int_equal(send_bytes(f, right[i], strlen(right[i])), STATUS_OK);
 }
 
 /* A NUL would end the text without a word: refused, and not an outcome. */
-TEST_F(test_send__text_with_nul)
+PEER_TEST(test_send__text_with_nul)
 {
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f->live)));
-    assert_int_equal(send_bytes(f, &peer, "half\0lost", 9), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(send_bytes(f, "half\0lost", 9), STATUS_INVALID_ARGUMENT);
     f->ann.request--;
-    assert_int_equal(send_bytes(f, &peer, "\0", 1), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(send_bytes(f, "\0", 1), STATUS_INVALID_ARGUMENT);
     f->ann.request--;
-    assert_int_equal(send_bytes(f, &peer, "end\0", 4), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(send_bytes(f, "end\0", 4), STATUS_INVALID_ARGUMENT);
     f->ann.request--;
-    assert_int_equal(send_bytes(f, &peer, "whole", 5), STATUS_OK);
-    sp_close(&peer);
+    assert_int_equal(send_bytes(f, "whole", 5), STATUS_OK);
 }
 
 struct order {
@@ -192,20 +196,17 @@ static void take_in_order(void *context, const Jackdaw__Envelope *envelope)
     jackdaw__send_reply__free_unpacked(reply, NULL);
 }
 
-TEST_F(test_frame__a_thousand_calls_are_answered_in_order)
+PEER_TEST(test_frame__a_thousand_calls_are_answered_in_order)
 {
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f->live)));
     struct order order = {.next_number = 1};
     for (int round = 0; round < 3; round++) {
         struct frame frame = {.bytes = NULL};
         for (int i = 0; i < 1000; i++)
             frame_add_send(&frame, &f->ann, ++f->ann.request, "x");
-        frame_send(&frame, &peer);
+        frame_send(&frame, &f->peer);
         order.next_call = 1;
-        receive(&peer, 1000, take_in_order, &order);
+        receive(&f->peer, 1000, take_in_order, &order);
     }
-    sp_close(&peer);
 }
 
 static void take_any(void *context, const Jackdaw__Envelope *envelope)
@@ -247,30 +248,24 @@ static void add_all_kinds(struct frame *frame, struct device *device)
     frame_add(frame, device, "Receive", &receiving.base, 40);
 }
 
-TEST_F(test_frame__calls_of_every_kind_share_it)
+PEER_TEST(test_frame__calls_of_every_kind_share_it)
 {
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f->live)));
     struct frame frame = {.bytes = NULL};
     for (int i = 0; i < 8; i++)
         add_all_kinds(&frame, &f->ann);
-    frame_send(&frame, &peer);
+    frame_send(&frame, &f->peer);
     size_t replies = 0;
-    receive(&peer, 8 * 6 + 7, take_any, &replies); /* all but the last Receive end */
-    sp_close(&peer);
+    receive(&f->peer, 8 * 6 + 7, take_any, &replies); /* all but the last Receive end */
     assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
-TEST_F(test_frame__too_many_calls_end_the_connection)
+PEER_TEST(test_frame__too_many_calls_end_the_connection)
 {
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f->live)));
     struct frame frame = {.bytes = NULL};
     for (unsigned i = 0; i < RPC_ENVELOPES_MAX + 1; i++)
         frame_add_send(&frame, &f->ann, f->ann.request + 1, "x");
-    frame_send(&frame, &peer);
-    assert_true(sp_wait_closed(&peer, LIVE_SERVER_PATIENCE_MS));
-    sp_close(&peer);
+    frame_send(&frame, &f->peer);
+    assert_true(sp_wait_closed(&f->peer, LIVE_SERVER_PATIENCE_MS));
     assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
