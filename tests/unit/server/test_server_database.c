@@ -272,7 +272,7 @@ static const char *find_column(uint64_t place, const char **column)
 /* Another value for one column of one row, or of all rows. */
 static void mutate(uint64_t *random, char change[static 512])
 {
-    const char *name;
+    const char *name = NULL;
     const char *table = find_column(next_random(random) % COLUMNS, &name);
     char value[160];
     uint64_t bits = next_random(random);
