@@ -192,9 +192,8 @@ PROBE_TLS_TEST(test_tls__round_trip)
     for (int i = 0; i < 300; i++)
         client_echo(&client, i % 30 == 0 ? text : "small", 0, &outcomes[i]);
     client_expect_all(&client, outcomes, 300, STATUS_OK);
-    for (size_t i = 0; i < 300; i++) {
+    for (size_t i = 0; i < 300; i++)
         assert_int_equal(outcomes[i].text_size, i % 30 == 0 ? 90000 : 5);
-    }
     client_close(&client);
     free(text);
 }

@@ -236,8 +236,6 @@ LOSS_TEST(test_server_free__calls_end_later)
         probe_release(f->probe, 5, STATUS_OK);
         assert_int_equal(f->counters->held, 0);
         client_expect_all(client, f->outcomes, 30, STATUS_UNAVAILABLE);
-        for (size_t i = 0; i < 30; i++) {
-        }
         restart(f);
         client_expect_service(client);
     }
