@@ -202,6 +202,7 @@ PEER_TEST(test_version__unknown_kinds_and_fields_are_ignored)
     free(envelope.at);
     send_frame(&f->peer, &frame);
     expect_reply(&f->peer, 2, STATUS_OK, NULL);
+    sp_close(&f->peer);
     expect_service(f);
 }
 
@@ -241,6 +242,7 @@ PEER_TEST(test_payload__that_is_no_such_message)
         expect_reply(&f->peer, i + 1, STATUS_INVALID_ARGUMENT, NULL);
     }
     assert_int_equal(f->counters->echoed, 1);
+    sp_close(&f->peer);
     expect_service(f);
 }
 

@@ -256,6 +256,7 @@ PEER_TEST(test_frame__calls_of_every_kind_share_it)
     frame_send(&frame, &f->peer);
     size_t replies = 0;
     receive(&f->peer, 8 * 6 + 7, take_any, &replies); /* all but the last Receive end */
+    sp_close(&f->peer);
     assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
@@ -266,6 +267,7 @@ PEER_TEST(test_frame__too_many_calls_end_the_connection)
         frame_add_send(&frame, &f->ann, f->ann.request + 1, "x");
     frame_send(&frame, &f->peer);
     assert_true(sp_wait_closed(&f->peer, LIVE_SERVER_PATIENCE_MS));
+    sp_close(&f->peer);
     assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
