@@ -98,15 +98,16 @@ REPLICA_TEST(test_quorum__commits_an_old_entry_only_with_one_of_its_own_epoch, 3
 }
 
 /* The node has the log up to seq, and must not apply the entry at `avoid` (0: none). */
-static void join(struct replica_fixture *fixture, uint16_t from, const char *internal, uint64_t seq,
-                 uint64_t avoid)
+static void join(struct replica_fixture *fixture, uint16_t from, uint64_t seq, uint64_t avoid)
 {
+    static const char *const clients[] = {[3] = "10.0.0.3:2625", [4] = "10.0.0.4:2625"};
+    static const char *const internals[] = {[3] = "10.0.0.3:2626", [4] = "10.0.0.4:2626"};
     struct replica_message message = {
         .kind = REPLICA_JOIN,
         .from = from,
         .to = 1,
-        .internal = internal,
-        .join = {.client = internal,
+        .internal = internals[from],
+        .join = {.client = clients[from],
                  .last = {65537, seq},
                  .avoid = {avoid == 0 ? 0 : 65537, avoid},
                  .epochs = {&(struct epoch_start){65537, 1}, 1}},
@@ -122,7 +123,7 @@ REPLICA_TEST(test_ack_timeout__joining_again_is_no_progress, 3, REPLICA_ALL)
     replica_fixture_write(f, 1, 1);
     uint64_t waiting = replica_fixture_last(f, 1);
     for (int i = 0; i < 15; i++) {
-        join(f, 3, "10.0.0.3:2626", waiting - 1, 0);
+        join(f, 3, waiting - 1, 0);
         replica_fixture_pass(f, 100);
     }
     assert_true(f->nodes[1].committed >= waiting);
@@ -187,7 +188,7 @@ REPLICA_TEST(test_replica_joining_seq__of_nodes_that_are_no_voters_yet, 2, REPLI
 {
     const struct replica *master = f->nodes[1].replica;
     assert_true(replica_joining_seq(master) == UINT64_MAX); /* both nodes are voters */
-    join(f, 3, "10.0.0.3:2626", 1, 0);
+    join(f, 3, 1, 0);
     assert_true(replica_joining_seq(master) == UINT64_MAX); /* node 3 has acked nothing */
     ack(f, 3, 1);
     assert_int_equal(replica_joining_seq(master), 1);
@@ -205,14 +206,14 @@ REPLICA_TEST(test_replica_joining_seq__of_nodes_that_are_no_voters_yet, 2, REPLI
 REPLICA_TEST(test_replica_joining_seq__the_least_of_nodes_that_follow_the_log, 2, REPLICA_ALL)
 {
     const struct replica *master = f->nodes[1].replica;
-    join(f, 3, "10.0.0.3:2626", 1, 0);
-    join(f, 4, "10.0.0.4:2626", 1, 0);
+    join(f, 3, 1, 0);
+    join(f, 4, 1, 0);
     ack(f, 3, 1);
     ack(f, 4, 2);
     assert_int_equal(replica_joining_seq(master), 1);
     ack(f, 3, replica_fixture_last(f, 1)); /* node 3 is a voter now */
     assert_int_equal(replica_joining_seq(master), 2);
-    join(f, 4, "10.0.0.4:2626", 2, replica_fixture_last(f, 1)); /* gets a snapshot */
+    join(f, 4, 2, replica_fixture_last(f, 1)); /* gets a snapshot */
     assert_true(replica_joining_seq(master) == UINT64_MAX);
     ack(f, 4, 2);
     assert_int_equal(replica_joining_seq(master), 2);

@@ -24,10 +24,10 @@ static size_t unpack_last(const struct replica_fixture *fixture, uint16_t id,
     return count;
 }
 
-static struct replica_message join_of(uint16_t from, const char *address)
+static struct replica_message join_of(uint16_t from, const char *client, const char *internal)
 {
     return (struct replica_message){
-        .kind = REPLICA_JOIN, .from = from, .internal = address, .join.client = address};
+        .kind = REPLICA_JOIN, .from = from, .internal = internal, .join.client = client};
 }
 
 REPLICA_TEST(test_replica_members_unpack__what_a_master_wrote, 3, REPLICA_ALL)
@@ -62,7 +62,7 @@ REPLICA_TEST(test_replica_members_unpack__cut_or_changed_bytes_are_refused, 2, R
 
 REPLICA_TEST(test_join__an_id_that_is_taken_is_refused, 2, REPLICA_ALL)
 {
-    struct replica_message join = join_of(3, "10.0.0.2:2626");
+    struct replica_message join = join_of(3, "10.0.0.2:2625", "10.0.0.2:2626");
     f->count = 3;
     memset(f->sent, 0, sizeof f->sent);
     replica_fixture_receive(f, 1, &join);
@@ -74,7 +74,7 @@ REPLICA_TEST(test_join__an_id_that_is_taken_is_refused, 2, REPLICA_ALL)
 /* A new data folder, and the number of a server that is there. */
 REPLICA_TEST(test_join__the_id_of_a_member_that_is_there, 3, REPLICA_ALL)
 {
-    struct replica_message join = join_of(2, "10.0.0.9:2626");
+    struct replica_message join = join_of(2, "10.0.0.9:2625", "10.0.0.9:2626");
     const struct log_entry *before = last_members(f, 1);
     memset(f->sent, 0, sizeof f->sent);
     replica_fixture_receive(f, 1, &join);
@@ -94,7 +94,7 @@ REPLICA_TEST(test_join__the_id_of_a_member_that_is_there, 3, REPLICA_ALL)
 /* The same server with an empty folder, before anybody has missed it. */
 REPLICA_TEST(test_join__who_has_lost_its_data_is_not_in_sync, 3, REPLICA_ALL)
 {
-    struct replica_message join = join_of(2, "10.0.0.2:2626");
+    struct replica_message join = join_of(2, "10.0.0.2:2625", "10.0.0.2:2626");
     replica_fixture_receive(f, 1, &join);
     static struct replica_member members[REPLICA_MEMBERS_MAX];
     (void)unpack_last(f, 1, members);
@@ -112,7 +112,7 @@ static void receive(struct replica_fixture *fixture, uint16_t to,
 /* A stranger with the id of a slave that is there is refused; one that has moved is not. */
 REPLICA_TEST(test_join__the_id_of_a_living_member_is_refused, 3, REPLICA_ALL)
 {
-    const struct replica_message join = join_of(2, "10.0.0.9:2626");
+    const struct replica_message join = join_of(2, "10.0.0.9:2625", "10.0.0.9:2626");
     const struct replica_message hear = {
         .kind = REPLICA_LEADER_QUERY, .from = 2, .internal = "10.0.0.9:2626"};
     memset(f->sent, 0, sizeof f->sent);
@@ -197,7 +197,7 @@ REPLICA_TEST(test_join__another_cluster_is_refused, 1, REPLICA_ALL)
 {
     f->count = 2;
     memset(f->nodes[2].cluster, 9, sizeof f->nodes[2].cluster);
-    struct replica_message join = join_of(2, "10.0.0.2:2626");
+    struct replica_message join = join_of(2, "10.0.0.2:2625", "10.0.0.2:2626");
     memset(join.cluster, 9, sizeof join.cluster);
     replica_fixture_receive(f, 1, &join);
     assert_int_equal(f->sent[REPLICA_JOIN_REJECTED], 1);
