@@ -48,6 +48,7 @@ static void finish(struct cluster_fixture *fixture)
         faults += proxy_faults_made(wires[i]);
     process_group_note(fixture->group, "%llu messages were lost or worse",
                        (unsigned long long)faults);
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     cluster_fixture_finish(fixture);
 }
 

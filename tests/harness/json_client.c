@@ -459,8 +459,14 @@ void json_client_report_history(struct json_client *client, unsigned page_messag
     {
         json_array_foreach(page, j, message)
         {
-            const struct observation seen = json_observation(message, OBSERVED_MESSAGE, 0);
-            checker_observe(to, &seen);
+            checker_observe(to, &(struct observation){.kind = OBSERVED_MESSAGE,
+                                                      .room = json_text(message, "room"),
+                                                      .from = json_text(message, "from"),
+                                                      .uid = json_text(message, "uid"),
+                                                      .text = json_text(message, "text"),
+                                                      .number = json_number(message, "number"),
+                                                      .epoch = json_number(message, "epoch"),
+                                                      .seq = json_number(message, "seq")});
         }
     }
     json_decref(pages);
