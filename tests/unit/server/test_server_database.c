@@ -254,7 +254,14 @@ static const struct {
     {"outcome_part", {"slot", "outcomes"}},
 };
 
-#define COLUMNS 60 /* of all tables */
+static size_t count_columns(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+        for (size_t k = 0; tables[i].columns[k] != NULL; k++)
+            count++;
+    return count;
+}
 
 /* Finds a column by its place among those of all tables; returns its table. */
 static const char *find_column(uint64_t place, const char **column)
@@ -273,7 +280,7 @@ static const char *find_column(uint64_t place, const char **column)
 static void mutate(uint64_t *random, char change[static 512])
 {
     const char *name = NULL;
-    const char *table = find_column(next_random(random) % COLUMNS, &name);
+    const char *table = find_column(next_random(random) % count_columns(), &name);
     char value[160];
     uint64_t bits = next_random(random);
     unsigned place = 1 + (unsigned)(next_random(random) % 40);
