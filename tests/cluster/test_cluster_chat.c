@@ -422,8 +422,8 @@ CHAT_TEST(test_users__by_pattern)
             json_object_get(json_client_command(ann, "/users %s", rows[i].pattern), "users");
         if (json_array_size(some) != rows[i].count ||
             (rows[i].one != NULL && !has_name(some, rows[i].one)))
-            fail_msg("%s: %zu users, or not %s", rows[i].pattern, json_array_size(some),
-                     rows[i].one);
+            fail_msg("%s: %zu users, not %zu with %s", rows[i].pattern, json_array_size(some),
+                     rows[i].count, rows[i].one == NULL ? "any name" : rows[i].one);
     }
 }
 

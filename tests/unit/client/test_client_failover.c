@@ -43,7 +43,11 @@ static void run_for(struct client_fixture *f, uint32_t ms)
 
 static void check_server(struct client_fixture *f, size_t server)
 {
-    assert_true(client_fixture_uses(f, server));
+    struct client_view view = client_fixture_view(f);
+    char expected[ADDRESS_TEXT_SIZE];
+    address_format(&f->servers[server].address, expected);
+    assert_non_null(view.server);
+    assert_string_equal(view.server, expected);
 }
 
 /* Only one server was named by the user: the others were learned. */

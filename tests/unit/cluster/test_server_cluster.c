@@ -452,9 +452,12 @@ TEST(test_prune__for_those_who_are_there_are_away_or_join)
         {"a member needs more than the copy", copy - 8, {9000, 1000, copy - 8, copy, true}},
         {"nobody waits for the copy", 8000, {9000, 1000, 9000, copy, false}},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (cluster_prune_before(&cases[i].needs) != cases[i].before)
-            fail_msg("%s", cases[i].rule);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t before = cluster_prune_before(&cases[i].needs);
+        if (before != cases[i].before)
+            fail_msg("%s: pruned before %llu, not before %llu", cases[i].rule,
+                     (unsigned long long)before, (unsigned long long)cases[i].before);
+    }
 }
 
 /* A status may be asked for in the turn in which a server resigns. */

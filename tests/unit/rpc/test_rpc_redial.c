@@ -118,7 +118,9 @@ TEST(test_refused__words_of_the_transport)
         uint32_t socket = 0;
         enum error error = dial_failures_read(rows[i].word, rows[i].text, &socket);
         if (error != rows[i].error || (rows[i].socket != 0 && socket != rows[i].socket))
-            fail_msg("%s: %s, socket %u", rows[i].text, error_name(error), socket);
+            fail_msg("%s: %s, not %s; socket %u, not %u",
+                     rows[i].text == NULL ? "no text" : rows[i].text, error_name(error),
+                     error_name(rows[i].error), socket, rows[i].socket);
     }
 }
 
