@@ -101,6 +101,8 @@ struct wanted {
     size_t offset;
 };
 
+#define COUNT_OF(fields) (sizeof(fields) / sizeof(fields)[0])
+
 static bool parse_fields(struct parse_bytes bytes, const struct wanted *wanted, size_t count,
                          void *out);
 
@@ -126,7 +128,7 @@ static bool keep(const struct field *field, const struct wanted *wanted, void *o
         break;
     case TO_POSITION:
         *(struct parse_position *)at = (struct parse_position){0};
-        return parse_fields(field->bytes, position, 2, at);
+        return parse_fields(field->bytes, position, COUNT_OF(position), at);
     }
     return true;
 }
@@ -161,7 +163,7 @@ enum parse_result parse_envelope(struct parse_cursor *frame, struct parse_envelo
     if (result != PARSE_FOUND)
         return result;
     *out = (struct parse_envelope){0};
-    return parse_fields(bytes, fields, 7, out) ? PARSE_FOUND : PARSE_BROKEN;
+    return parse_fields(bytes, fields, COUNT_OF(fields), out) ? PARSE_FOUND : PARSE_BROKEN;
 }
 
 bool parse_send_reply(struct parse_bytes payload, struct parse_send_reply *out)
@@ -171,7 +173,7 @@ bool parse_send_reply(struct parse_bytes payload, struct parse_send_reply *out)
         {KEY(2, WIRE_BYTES), TO_POSITION, offsetof(struct parse_send_reply, position)},
     };
     *out = (struct parse_send_reply){0};
-    return parse_fields(payload, fields, 2, out);
+    return parse_fields(payload, fields, COUNT_OF(fields), out);
 }
 
 bool parse_page(struct parse_bytes payload, struct parse_page *out)
@@ -181,7 +183,7 @@ bool parse_page(struct parse_bytes payload, struct parse_page *out)
         {KEY(3, WIRE_BYTES), TO_POSITION, offsetof(struct parse_page, next)},
     };
     *out = (struct parse_page){0};
-    return parse_fields(payload, fields, 2, out);
+    return parse_fields(payload, fields, COUNT_OF(fields), out);
 }
 
 enum parse_result parse_event(struct parse_cursor *page, struct parse_event *out)
@@ -197,5 +199,5 @@ enum parse_result parse_event(struct parse_cursor *page, struct parse_event *out
     if (result != PARSE_FOUND)
         return result;
     *out = (struct parse_event){0};
-    return parse_fields(bytes, fields, 4, out) ? PARSE_FOUND : PARSE_BROKEN;
+    return parse_fields(bytes, fields, COUNT_OF(fields), out) ? PARSE_FOUND : PARSE_BROKEN;
 }
