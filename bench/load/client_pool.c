@@ -141,6 +141,7 @@ static void finish_stage(struct pool *pool, struct client *client, struct parse_
         client_pool_fail(pool, "%s: the reply is none", stages[client->stage].name);
         return;
     }
+    client->retry_at_ns = 0;
     client->stage++;
     if (client->stage == CLIENT_READY)
         pool->ready++;
