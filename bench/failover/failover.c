@@ -88,18 +88,32 @@ struct series {
     size_t count;
 };
 
-/* A column of the table: where its value stands in a result. */
-enum {
-    WORSE_GAP = offsetof(struct fault_trial_result, longest_gap_ms),
-    PIPELINED_GAP = offsetof(struct fault_trial_result, gap_ms[WRITER_PIPELINED]),
-    SINGLE_GAP = offsetof(struct fault_trial_result, gap_ms[WRITER_SINGLE]),
-    RETURN_GAP = offsetof(struct fault_trial_result, return_ms),
-    HEALED = offsetof(struct fault_trial_result, healed_ms),
-};
+/* A column of the table: its value in a result. */
+typedef double column_of(const struct fault_trial_result *result);
 
-static double value_of(const struct fault_trial_result *result, size_t column)
+static double worse_gap(const struct fault_trial_result *result)
 {
-    return *(const double *)((const char *)result + column);
+    return result->longest_gap_ms;
+}
+
+static double pipelined_gap(const struct fault_trial_result *result)
+{
+    return result->gap_ms[WRITER_PIPELINED];
+}
+
+static double single_gap(const struct fault_trial_result *result)
+{
+    return result->gap_ms[WRITER_SINGLE];
+}
+
+static double return_gap(const struct fault_trial_result *result)
+{
+    return result->return_ms;
+}
+
+static double healed(const struct fault_trial_result *result)
+{
+    return result->healed_ms;
 }
 
 static int compare(const void *left, const void *right)
@@ -114,11 +128,11 @@ struct spread {
     double worst;
 };
 
-static struct spread spread_of(const struct series *series, size_t column)
+static struct spread spread_of(const struct series *series, column_of *column)
 {
     double sorted[TRIALS_MAX];
     for (size_t i = 0; i < series->count; i++)
-        sorted[i] = value_of(&series->results[i], column);
+        sorted[i] = column(&series->results[i]);
     if (series->count == 0)
         return (struct spread){(double)NAN, (double)NAN};
     qsort(sorted, series->count, sizeof *sorted, compare);
@@ -155,40 +169,40 @@ static void print_head(FILE *stream)
 
 static void print_row(FILE *stream, const struct fault *fault, const struct series *series)
 {
-    struct spread gap = spread_of(series, WORSE_GAP);
-    struct spread pipelined = spread_of(series, PIPELINED_GAP);
-    struct spread single = spread_of(series, SINGLE_GAP);
+    struct spread gap = spread_of(series, worse_gap);
+    struct spread pipelined = spread_of(series, pipelined_gap);
+    struct spread single = spread_of(series, single_gap);
     (void)fprintf(stream, "%-22s %6zu %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9llu",
                   fault->title, series->count, gap.median, gap.worst, pipelined.median,
-                  pipelined.worst, single.median, single.worst, spread_of(series, RETURN_GAP).worst,
-                  spread_of(series, HEALED).median, (unsigned long long)count_messages(series));
+                  pipelined.worst, single.median, single.worst, spread_of(series, return_gap).worst,
+                  spread_of(series, healed).median, (unsigned long long)count_messages(series));
     if (fault->aim_ms > 0)
         (void)fprintf(stream, "  < %.0f ms: %s", fault->aim_ms, judge(fault, gap));
     (void)fputc('\n', stream);
     (void)fflush(stream);
 }
 
-static void print_list(const char *name, const struct series *series, size_t column)
+static void print_list(const char *name, const struct series *series, column_of *column)
 {
     (void)printf(",\"%s\":[", name);
     for (size_t i = 0; i < series->count; i++)
-        (void)printf("%s%.1f", i == 0 ? "" : ",", value_of(&series->results[i], column));
+        (void)printf("%s%.1f", i == 0 ? "" : ",", column(&series->results[i]));
     (void)printf("]");
 }
 
 static void print_json(const struct fault *fault, const struct series *series)
 {
-    struct spread gap = spread_of(series, WORSE_GAP);
+    struct spread gap = spread_of(series, worse_gap);
     (void)printf("{\"fault\":\"%s\",\"trials\":%zu,\"median_ms\":%.1f,\"worst_ms\":%.1f",
                  fault->name, series->count, gap.median, gap.worst);
     if (fault->aim_ms > 0)
         (void)printf(",\"aim_ms\":%.0f,\"met\":%s", fault->aim_ms,
                      gap.worst < fault->aim_ms ? "true" : "false");
     (void)printf(",\"messages\":%llu", (unsigned long long)count_messages(series));
-    print_list("pipelined_ms", series, PIPELINED_GAP);
-    print_list("single_ms", series, SINGLE_GAP);
-    print_list("return_ms", series, RETURN_GAP);
-    print_list("healed_ms", series, HEALED);
+    print_list("pipelined_ms", series, pipelined_gap);
+    print_list("single_ms", series, single_gap);
+    print_list("return_ms", series, return_gap);
+    print_list("healed_ms", series, healed);
     (void)printf("}\n");
     (void)fflush(stdout);
 }

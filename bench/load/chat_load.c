@@ -258,18 +258,25 @@ static void run_all(struct bench *bench)
         report_print(&bench->report, stdout);
 }
 
-static int run(void *context)
+static enum error find_server(struct settings *settings, struct error_text *why)
 {
     static char path[PATH_MAX]; /* settings refer to it */
-    static struct bench bench;  /* large, and with a report of all rounds */
-    struct settings *settings = context;
-    struct error_text why = {"which server? say --server=FILE"};
-    if (settings->quick)
-        shorten(settings);
     program_find_beside("server", path);
     if (settings->server == NULL)
         settings->server = path;
-    if (check_settings(settings, &why) != OK || settings->server[0] == '\0' ||
+    if (settings->server[0] == '\0')
+        return error_set(why, ERROR_NOT_FOUND, "which server? say --server=FILE");
+    return OK;
+}
+
+static int run(void *context)
+{
+    static struct bench bench; /* large, and with a report of all rounds */
+    struct settings *settings = context;
+    struct error_text why;
+    if (settings->quick)
+        shorten(settings);
+    if (check_settings(settings, &why) != OK || find_server(settings, &why) != OK ||
         prepare(&bench, settings, &why) != OK) {
         (void)fprintf(stderr, "chat_load: %s\n", why.text);
         return 2;
