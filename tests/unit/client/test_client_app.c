@@ -84,6 +84,7 @@ struct app_fixture {
     struct settings settings;
     struct app app;
     uint64_t line;
+    char kept[4096]; /* what the screen of open_text printed */
 };
 
 static void start(struct app_fixture *f)
@@ -534,18 +535,19 @@ TEST(test_json_event__every_kind)
 
 static void keep(void *context, const char *text)
 {
-    char *kept = context;
-    assert_true(strlen(kept) + strlen(text) < 4096);
-    strcat(kept, text);
+    struct app_fixture *f = context;
+    assert_true(strlen(f->kept) + strlen(text) < sizeof f->kept);
+    strcat(f->kept, text);
 }
 
-/* The screen for lines of text, whose lines `kept` collects. */
-static void open_text(struct app_fixture *f, char kept[static 4096])
+/* Opens the screen for lines of text, whose lines f->kept collects. */
+static void open_text(struct app_fixture *f)
 {
+    f->kept[0] = '\0';
     f->app.ui = &text_ui;
     assert_true(text_ui.open(&f->app));
     f->app.lines->put = keep;
-    f->app.lines->put_context = kept;
+    f->app.lines->put_context = f;
 }
 
 static void close_text(struct app_fixture *f)
@@ -556,8 +558,7 @@ static void close_text(struct app_fixture *f)
 
 APP_TEST(test_lines__peers_cannot_drive_the_terminal)
 {
-    char kept[4096] = "";
-    open_text(f, kept);
+    open_text(f);
     const char *evil = "\x1b]0;owned\x07\r\x9b"
                        "2J\nlobby> fake\x7f";
     for (int kind = JACKDAW__EVENT__KIND__UNKNOWN; kind <= JACKDAW__EVENT__KIND__REMOVED; kind++) {
@@ -576,14 +577,14 @@ APP_TEST(test_lines__peers_cannot_drive_the_terminal)
     text_ui.result(&f->app, &outcome_of_switch);
     text_output_status(&f->app, NULL);
     f->app.current = NULL;
-    assert_true(strlen(kept) > 200);
-    for (const char *at = kept; *at != '\0'; at++) {
+    assert_true(strlen(f->kept) > 200);
+    for (const char *at = f->kept; *at != '\0'; at++) {
         assert_true((unsigned char)*at >= 0x20 || *at == '\n');
         assert_true(*at != 0x7f);
     }
     /* A line break in a message does not look like the beginning of a line. */
-    assert_null(strstr(kept, "\nlobby> fake"));
-    assert_non_null(strstr(kept, "\n      lobby> fake"));
+    assert_null(strstr(f->kept, "\nlobby> fake"));
+    assert_non_null(strstr(f->kept, "\n      lobby> fake"));
     close_text(f);
 }
 
@@ -622,13 +623,12 @@ TEST(test_state__output_that_fails)
     folder_remove(folder);
 }
 
-static char *status_lines(struct app_fixture *f, char kept[static 4096])
+/* Prints the status into f->kept. */
+static void print_status(struct app_fixture *f)
 {
-    open_text(f, kept);
-    kept[0] = '\0';
+    open_text(f);
     run(f, LINES("/status"));
     close_text(f);
-    return kept;
 }
 
 static void list_servers(struct app_fixture *f)
@@ -643,26 +643,25 @@ static void list_servers(struct app_fixture *f)
 
 APP_TEST(test_status__in_lines)
 {
-    char kept[4096];
     list_servers(f);
     run(f, LINES("/register ann secret"));
-    status_lines(f, kept);
-    assert_non_null(strstr(kept, "server 1 is the master of epoch 1"));
-    assert_non_null(strstr(kept, "; 2 of 3 servers in sync, durability all\n"));
-    assert_non_null(strstr(kept, " in sync  10.0.0.2:2625 "));
-    assert_non_null(strstr(kept, "1:1042    0  its clock differs: -31536000 s\n"));
-    assert_non_null(strstr(kept, " left     10.0.0.4:2625 "));
-    assert_non_null(strstr(kept, "1:1042   42  not reachable from server 1\n"));
-    assert_non_null(strstr(kept, "server 1: fake 1.0, up 0 s, 0 clients, committed 1:1042 of "));
-    assert_non_null(strstr(kept, " answered in "));
-    assert_non_null(strstr(kept, "pending   0 not sent"));
-    assert_null(strstr(kept, "known")); /* all of them are members */
+    print_status(f);
+    assert_non_null(strstr(f->kept, "server 1 is the master of epoch 1"));
+    assert_non_null(strstr(f->kept, "; 2 of 3 servers in sync, durability all\n"));
+    assert_non_null(strstr(f->kept, " in sync  10.0.0.2:2625 "));
+    assert_non_null(strstr(f->kept, "1:1042    0  its clock differs: -31536000 s\n"));
+    assert_non_null(strstr(f->kept, " left     10.0.0.4:2625 "));
+    assert_non_null(strstr(f->kept, "1:1042   42  not reachable from server 1\n"));
+    assert_non_null(strstr(f->kept, "server 1: fake 1.0, up 0 s, 0 clients, committed 1:1042 of "));
+    assert_non_null(strstr(f->kept, " answered in "));
+    assert_non_null(strstr(f->kept, "pending   0 not sent"));
+    assert_null(strstr(f->kept, "known")); /* all of them are members */
     fake_server_kill(&f->fixture->servers[0]);
     for (int i = 0; i < 5; i++)
         turn(f);
-    status_lines(f, kept);
-    assert_non_null(strstr(kept, "server    none answers"));
-    assert_non_null(strstr(kept, "known     10.0.0.3:2625"));
+    print_status(f);
+    assert_non_null(strstr(f->kept, "server    none answers"));
+    assert_non_null(strstr(f->kept, "known     10.0.0.3:2625"));
     assert_int_equal(f->app.commands_failed, 0);
 }
 
@@ -716,7 +715,6 @@ APP_TEST(test_status__in_json)
 /* A screen, and a lobby of four messages: <1> to <4>. */
 struct lobby {
     struct app_fixture *app_fixture;
-    char kept[4096];
     char texts[HISTORY_SIZE][8];
     Jackdaw__Event events[HISTORY_SIZE];
 };
@@ -724,7 +722,7 @@ struct lobby {
 static void open_lobby(struct lobby *lobby)
 {
     lobby->app_fixture = app_fixture_new();
-    open_text(lobby->app_fixture, lobby->kept);
+    open_text(lobby->app_fixture);
     for (size_t i = 0; i < HISTORY_SIZE; i++) {
         (void)snprintf(lobby->texts[i], sizeof lobby->texts[i], "<%zu>", i + 1);
         lobby->events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
@@ -755,10 +753,10 @@ static const char *shown_at_join(struct lobby *lobby, size_t count)
     reply.last_number = HISTORY_SIZE;
     const struct client_result result = {.call = CLIENT_JOIN, .reply.join = &reply};
     const struct outcome outcome = {.command = command_named("join", 4), .result = &result};
-    lobby->kept[0] = '\0';
+    lobby->app_fixture->kept[0] = '\0';
     text_output_result(&lobby->app_fixture->app, &outcome);
     size_t used = 0;
-    for (const char *at = lobby->kept; (at = strchr(at, '<')) != NULL; at++)
+    for (const char *at = lobby->app_fixture->kept; (at = strchr(at, '<')) != NULL; at++)
         shown[used++] = at[1];
     shown[used] = '\0';
     return shown;
