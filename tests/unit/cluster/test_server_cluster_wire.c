@@ -290,27 +290,35 @@ static void assert_same(const struct replica_message *left, const struct replica
     assert_same_body(left, right);
 }
 
-static void begin(struct arena *arena)
+struct fixture {
+    struct arena arena;
+};
+
+static void begin(struct fixture *f)
 {
-    arena_init(arena, 8u << 20);
+    arena_init(&f->arena, 8u << 20);
 }
 
-#define ARENA_TEST(name) TEST_ON(name, struct arena, begin, arena_clear)
+static void end(struct fixture *f)
+{
+    arena_clear(&f->arena);
+}
 
-static void go_round(struct arena *arena, const struct replica_message *message, const char *feed)
+static void go_round(struct fixture *f, const struct replica_message *message, const char *feed)
 {
     ProtobufCBinaryData packed;
-    assert_int_equal(cluster_wire_pack(message, feed, arena, &packed), OK);
+    assert_int_equal(cluster_wire_pack(message, feed, &f->arena, &packed), OK);
     struct replica_message back;
     const char *feed_back = "unchanged";
-    assert_int_equal(cluster_wire_unpack(packed.data, packed.len, arena, &back, &feed_back), OK);
+    assert_int_equal(cluster_wire_unpack(packed.data, packed.len, &f->arena, &back, &feed_back),
+                     OK);
     assert_same(message, &back);
     assert_same_text(feed, feed_back);
     assert_null(back.address);
-    arena_clear(arena);
+    arena_clear(&f->arena);
 }
 
-ARENA_TEST(test_cluster_wire__every_field_of_every_kind_comes_back)
+TEST_F(test_cluster_wire__every_field_of_every_kind_comes_back)
 {
     struct log_entry batches[REPLICA_ENTRIES_MAX];
     fill_batches(batches, REPLICA_ENTRIES_MAX);
@@ -321,7 +329,7 @@ ARENA_TEST(test_cluster_wire__every_field_of_every_kind_comes_back)
     }
 }
 
-ARENA_TEST(test_cluster_wire__what_is_not_there_stays_away)
+TEST_F(test_cluster_wire__what_is_not_there_stays_away)
 {
     struct log_entry entry;
     fill_batches(&entry, 1);
@@ -360,63 +368,62 @@ TEST(test_cluster_wire__kinds_are_one_more_on_the_wire)
     }
 }
 
-ARENA_TEST(test_cluster_wire__payloads_are_borrowed)
+TEST_F(test_cluster_wire__payloads_are_borrowed)
 {
     struct log_entry batch;
     fill_batches(&batch, 1);
     struct replica_message message = full_message(REPLICA_APPEND, &batch, 1);
     Jackdaw__ClusterMessage *wire;
-    assert_int_equal(cluster_wire_encode(&message, NULL, f, &wire), OK);
+    assert_int_equal(cluster_wire_encode(&message, NULL, &f->arena, &wire), OK);
     assert_ptr_equal(wire->batches[0]->bytes.data, some_bytes);
     struct replica_message back;
-    assert_int_equal(cluster_wire_decode(wire, f, &back, NULL), OK);
+    assert_int_equal(cluster_wire_decode(wire, &f->arena, &back, NULL), OK);
     assert_ptr_equal(back.append.entry->bytes, some_bytes);
     assert_ptr_equal(back.internal, message.internal);
     message = full_message(REPLICA_SNAPSHOT_CHUNK, NULL, 0);
-    assert_int_equal(cluster_wire_encode(&message, NULL, f, &wire), OK);
+    assert_int_equal(cluster_wire_encode(&message, NULL, &f->arena, &wire), OK);
     assert_ptr_equal(wire->bytes.data, some_bytes);
-    assert_int_equal(cluster_wire_decode(wire, f, &back, NULL), OK);
+    assert_int_equal(cluster_wire_decode(wire, &f->arena, &back, NULL), OK);
     assert_ptr_equal(back.snapshot_chunk.bytes, some_bytes);
 }
 
 static char long_address[ADDRESS_TEXT_SIZE + 1];
 static uint8_t large_bytes[REPLICA_CHUNK_BYTES + 1];
 
-static Jackdaw__ClusterMessage *encode_full(struct arena *arena, enum replica_message_kind kind)
+static Jackdaw__ClusterMessage *encode_full(struct fixture *f, enum replica_message_kind kind)
 {
     static struct log_entry batches[4];
     fill_batches(batches, 4);
     struct replica_message message = full_message(kind, batches, 4), back;
     Jackdaw__ClusterMessage *wire;
     const char *feed;
-    assert_int_equal(cluster_wire_encode(&message, "a:1", arena, &wire), OK);
-    assert_int_equal(cluster_wire_decode(wire, arena, &back, &feed), OK);
+    assert_int_equal(cluster_wire_encode(&message, "a:1", &f->arena, &wire), OK);
+    assert_int_equal(cluster_wire_decode(wire, &f->arena, &back, &feed), OK);
     return wire;
 }
 
-static void expect_refused(struct arena *arena, const Jackdaw__ClusterMessage *wire,
-                           const char *rule)
+static void expect_refused(struct fixture *f, const Jackdaw__ClusterMessage *wire, const char *rule)
 {
     static struct replica_message untouched, back;
     const char *feed = "unchanged";
     memset(&untouched, 0x5a, sizeof untouched);
     memcpy(&back, &untouched, sizeof back);
-    if (cluster_wire_decode(wire, arena, &back, &feed) != ERROR_INVALID)
+    if (cluster_wire_decode(wire, &f->arena, &back, &feed) != ERROR_INVALID)
         fail_msg("%s was let in", rule);
     assert_memory_equal(&back, &untouched, sizeof back);
     assert_string_equal(feed, "unchanged");
-    arena_clear(arena);
+    arena_clear(&f->arena);
 }
 
 /* A full message of the kind is refused after the change to it, which is called m. */
-#define REFUSES(arena, kind, rule, change)                                 \
-    do {                                                                   \
-        Jackdaw__ClusterMessage *m = encode_full((arena), REPLICA_##kind); \
-        change;                                                            \
-        expect_refused((arena), m, (rule));                                \
+#define REFUSES(f, kind, rule, change)                                 \
+    do {                                                               \
+        Jackdaw__ClusterMessage *m = encode_full((f), REPLICA_##kind); \
+        change;                                                        \
+        expect_refused((f), m, (rule));                                \
     } while (0)
 
-ARENA_TEST(test_cluster_wire__numbers_out_of_range_are_refused)
+TEST_F(test_cluster_wire__numbers_out_of_range_are_refused)
 {
     REFUSES(f, ENTRIES, "no kind", m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__NONE);
     REFUSES(f, ENTRIES, "unknown kind",
@@ -445,7 +452,7 @@ ARENA_TEST(test_cluster_wire__numbers_out_of_range_are_refused)
     REFUSES(f, ENTRIES, "members of two seqs", m->batches[1]->last_seq++);
 }
 
-ARENA_TEST(test_cluster_wire__texts_that_are_no_addresses_are_refused)
+TEST_F(test_cluster_wire__texts_that_are_no_addresses_are_refused)
 {
     memset(long_address, 'a', sizeof long_address - 1);
     memcpy(long_address + sizeof long_address - 3, ":1", 2);
@@ -459,7 +466,7 @@ ARENA_TEST(test_cluster_wire__texts_that_are_no_addresses_are_refused)
     REFUSES(f, JOIN, "join from nowhere", m->internal = (char *)"");
 }
 
-ARENA_TEST(test_cluster_wire__sizes_out_of_range_are_refused)
+TEST_F(test_cluster_wire__sizes_out_of_range_are_refused)
 {
     REFUSES(f, APPEND, "no entry", m->n_batches = 0);
     REFUSES(f, APPEND, "two entries", m->n_batches = 2);
@@ -478,7 +485,7 @@ ARENA_TEST(test_cluster_wire__sizes_out_of_range_are_refused)
     REFUSES(f, ENTRIES, "long digest", m->batches[0]->digest.len = LOG_DIGEST_BYTES + 1);
 }
 
-ARENA_TEST(test_cluster_wire__no_memory_is_an_error)
+TEST_F(test_cluster_wire__no_memory_is_an_error)
 {
     struct log_entry batches[4];
     fill_batches(batches, 4);
@@ -496,7 +503,7 @@ ARENA_TEST(test_cluster_wire__no_memory_is_an_error)
     }
     assert_true(failures > 10);
     Jackdaw__ClusterMessage *wire;
-    assert_int_equal(cluster_wire_encode(&message, NULL, f, &wire), OK);
+    assert_int_equal(cluster_wire_encode(&message, NULL, &f->arena, &wire), OK);
     struct arena small;
     arena_init(&small, sizeof(struct log_entry));
     struct replica_message back;
@@ -504,15 +511,15 @@ ARENA_TEST(test_cluster_wire__no_memory_is_an_error)
     arena_clear(&small);
 }
 
-ARENA_TEST(test_cluster_wire__garbage_is_refused)
+TEST_F(test_cluster_wire__garbage_is_refused)
 {
     struct replica_message back;
-    assert_int_equal(cluster_wire_unpack("\xff\xff", 2, f, &back, NULL), ERROR_INVALID);
-    assert_int_equal(cluster_wire_unpack("", 0, f, &back, NULL), ERROR_INVALID);
+    assert_int_equal(cluster_wire_unpack("\xff\xff", 2, &f->arena, &back, NULL), ERROR_INVALID);
+    assert_int_equal(cluster_wire_unpack("", 0, &f->arena, &back, NULL), ERROR_INVALID);
 }
 
 /* The largest page there is fits into what the header promises. */
-ARENA_TEST(test_cluster_wire__a_budget_by_size_suffices)
+TEST_F(test_cluster_wire__a_budget_by_size_suffices)
 {
     struct log_entry batches[REPLICA_ENTRIES_MAX];
     fill_batches(batches, REPLICA_ENTRIES_MAX);
@@ -524,28 +531,28 @@ ARENA_TEST(test_cluster_wire__a_budget_by_size_suffices)
         struct replica_message message =
             full_message(REPLICA_ENTRIES, batches, REPLICA_ENTRIES_MAX);
         ProtobufCBinaryData packed;
-        assert_int_equal(cluster_wire_pack(&message, "a:1", f, &packed), OK);
+        assert_int_equal(cluster_wire_pack(&message, "a:1", &f->arena, &packed), OK);
         struct arena other;
         arena_init(&other, packed.len * CLUSTER_UNPACK_FACTOR + CLUSTER_UNPACK_FLOOR);
         struct replica_message back;
         assert_int_equal(cluster_wire_unpack(packed.data, packed.len, &other, &back, NULL), OK);
         arena_clear(&other);
-        arena_clear(f);
+        arena_clear(&f->arena);
     }
 }
 
-ARENA_TEST(test_cluster_frame__takes_what_its_bounds_allow)
+TEST_F(test_cluster_frame__takes_what_its_bounds_allow)
 {
     struct cluster_frame frame;
     cluster_frame_init(&frame);
     struct replica_message ping = {.kind = REPLICA_PING, .from = 1, .to = 2};
     for (unsigned i = 0; i < CLUSTER_FRAME_MESSAGES_MAX; i++) {
         ping.epoch = i;
-        assert_int_equal(cluster_frame_add(&frame, &ping, NULL, f), OK);
+        assert_int_equal(cluster_frame_add(&frame, &ping, NULL, &f->arena), OK);
     }
-    assert_int_equal(cluster_frame_add(&frame, &ping, NULL, f), ERROR_FULL);
+    assert_int_equal(cluster_frame_add(&frame, &ping, NULL, &f->arena), ERROR_FULL);
     ProtobufCBinaryData packed;
-    assert_int_equal(cluster_frame_pack(&frame, f, &packed), OK);
+    assert_int_equal(cluster_frame_pack(&frame, &f->arena, &packed), OK);
     Jackdaw__ClusterFrame *back = jackdaw__cluster_frame__unpack(NULL, packed.len, packed.data);
     assert_non_null(back);
     assert_int_equal(back->n_messages, CLUSTER_FRAME_MESSAGES_MAX);
@@ -554,7 +561,7 @@ ARENA_TEST(test_cluster_frame__takes_what_its_bounds_allow)
     jackdaw__cluster_frame__free_unpacked(back, NULL);
 }
 
-ARENA_TEST(test_cluster_frame__a_large_message_goes_alone)
+TEST_F(test_cluster_frame__a_large_message_goes_alone)
 {
     static uint8_t page[CLUSTER_FRAME_BYTES + 1000];
     struct log_entry batch;
@@ -566,11 +573,11 @@ ARENA_TEST(test_cluster_frame__a_large_message_goes_alone)
     struct replica_message ping = {.kind = REPLICA_PING, .from = 1};
     struct cluster_frame frame;
     cluster_frame_init(&frame);
-    assert_int_equal(cluster_frame_add(&frame, &large, NULL, f), OK);
-    assert_int_equal(cluster_frame_add(&frame, &ping, NULL, f), ERROR_FULL);
+    assert_int_equal(cluster_frame_add(&frame, &large, NULL, &f->arena), OK);
+    assert_int_equal(cluster_frame_add(&frame, &ping, NULL, &f->arena), ERROR_FULL);
     assert_int_equal(frame.frame.n_messages, 1);
     cluster_frame_init(&frame);
-    assert_int_equal(cluster_frame_add(&frame, &ping, NULL, f), OK);
-    assert_int_equal(cluster_frame_add(&frame, &large, NULL, f), ERROR_FULL);
+    assert_int_equal(cluster_frame_add(&frame, &ping, NULL, &f->arena), OK);
+    assert_int_equal(cluster_frame_add(&frame, &large, NULL, &f->arena), ERROR_FULL);
     assert_int_equal(frame.frame.n_messages, 1);
 }

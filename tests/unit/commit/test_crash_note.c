@@ -9,34 +9,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct crash_note *started(const char *folder, uint64_t last_seq)
+struct fixture {
+    char *folder;
+};
+
+static void begin(struct fixture *f)
+{
+    f->folder = folder_new();
+}
+
+static void end(struct fixture *f)
+{
+    folder_remove(f->folder);
+}
+
+static struct crash_note *started(const struct fixture *f, uint64_t last_seq)
 {
     struct crash_note *note;
     struct error_text why = {.text = ""};
-    if (crash_note_open(&note, folder, (struct log_position){1, last_seq}, &why) != OK)
+    if (crash_note_open(&note, f->folder, (struct log_position){1, last_seq}, &why) != OK)
         fail_msg("%s", why.text);
     return note;
 }
 
 /* Starts with a log up to before, and dies while it applies, or writes, first to last. */
-static void dies(const char *folder, uint64_t before, uint64_t first, uint64_t last)
+static void dies(const struct fixture *f, uint64_t before, uint64_t first, uint64_t last)
 {
-    struct crash_note *note = started(folder, before);
+    struct crash_note *note = started(f, before);
     crash_note_begin(note, (struct log_position){1, last}, first);
     crash_note_close(note);
 }
 
-static bool has_poison(const char *folder, uint64_t before, struct log_position *at)
+static bool has_poison(const struct fixture *f, uint64_t before, struct log_position *at)
 {
-    struct crash_note *note = started(folder, before);
+    struct crash_note *note = started(f, before);
     bool has = crash_note_poison(note, at);
     crash_note_close(note);
     return has;
 }
 
-#define FOLDER_TEST(name) TEST_OPEN(name, char, folder_new(), folder_remove)
-
-FOLDER_TEST(test_note__the_second_death_at_an_entry)
+TEST_F(test_note__the_second_death_at_an_entry)
 {
     struct log_position at;
     assert_false(has_poison(f, 5, &at));
@@ -53,7 +65,7 @@ FOLDER_TEST(test_note__the_second_death_at_an_entry)
 }
 
 /* The rows of many entries are written together: the second process finds out which it was. */
-FOLDER_TEST(test_note__a_range_is_applied_one_by_one)
+TEST_F(test_note__a_range_is_applied_one_by_one)
 {
     struct log_position at;
     dies(f, 5, 6, 20);
@@ -72,7 +84,7 @@ FOLDER_TEST(test_note__a_range_is_applied_one_by_one)
 
 /* Only within the range: a database from long before it (an old backup, another epoch) is not filled
  * entry by entry until it gets there. */
-FOLDER_TEST(test_note__only_the_range_is_applied_one_by_one)
+TEST_F(test_note__only_the_range_is_applied_one_by_one)
 {
     dies(f, 1005, 1006, 1020);
     struct crash_note *note = started(f, 5);
@@ -84,7 +96,7 @@ FOLDER_TEST(test_note__only_the_range_is_applied_one_by_one)
     crash_note_close(note);
 }
 
-FOLDER_TEST(test_note__deaths_elsewhere_do_not_add_up)
+TEST_F(test_note__deaths_elsewhere_do_not_add_up)
 {
     struct log_position at;
     dies(f, 5, 6, 6);
@@ -94,7 +106,7 @@ FOLDER_TEST(test_note__deaths_elsewhere_do_not_add_up)
     assert_false(has_poison(f, 11, &at));
 }
 
-FOLDER_TEST(test_note__an_end_in_order_is_no_death)
+TEST_F(test_note__an_end_in_order_is_no_death)
 {
     struct log_position at;
     for (int i = 0; i < 3; i++) {
@@ -108,10 +120,10 @@ FOLDER_TEST(test_note__an_end_in_order_is_no_death)
 }
 
 /* Whatever is in the file. */
-FOLDER_TEST(test_note__a_damaged_file_tells_nothing)
+TEST_F(test_note__a_damaged_file_tells_nothing)
 {
     char path[4200];
-    (void)snprintf(path, sizeof path, "%s/%s", f, CRASH_NOTE_FILE_NAME);
+    (void)snprintf(path, sizeof path, "%s/%s", f->folder, CRASH_NOTE_FILE_NAME);
     dies(f, 5, 6, 6);
     for (size_t size = 0; size < 200; size += 7) {
         FILE *file = fopen(path, "w");
