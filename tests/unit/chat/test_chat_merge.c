@@ -285,13 +285,13 @@ TEST_ON(test_room__made_in_both_keeps_its_name_for_a_third, struct partition, be
 TEST_ON(test_room__a_long_name_is_cut, struct partition, begin, end)
 {
     static const char name[] =
-        "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\u00E9abcdefghijklmnopqrstuvwx";
+        "\u00E9\u00E9\u00E9\u00E9\u00E9\u00E9\u00E9\u00E9abcdefghijklmnopqrstuvwx";
     assert_int_equal(text_characters(name), CHAT_NAME_CHARACTERS_MAX);
     chat_fixture_join(&f->here, h(f, "bob"), name, 0);
     chat_fixture_join_private(&f->there, t(f, "dave"), name);
     take_all(f);
     static const char cut[] =
-        "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\u00E9abcdefghijklmnopqrstuv~2";
+        "\u00E9\u00E9\u00E9\u00E9\u00E9\u00E9\u00E9\u00E9abcdefghijklmnopqrstuv~2";
     assert_members(&f->here, h(f, "dave"), cut, "dave*");
 }
 

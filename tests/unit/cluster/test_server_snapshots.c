@@ -345,7 +345,9 @@ TEST_F(test_snapshots_new__removes_what_was_left_behind)
     for (size_t i = 0; i < 3; i++) {
         char path[512];
         path_in(f->other, names[i], path);
-        assert_int_equal(mknod(path, S_IFREG | 0600, 0), 0);
+        int descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assert_true(descriptor >= 0);
+        assert_int_equal(close(descriptor), 0);
     }
     f->taker = open_snapshots(f, f->other);
     for (size_t i = 0; i < 3; i++)
