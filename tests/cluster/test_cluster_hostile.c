@@ -332,7 +332,7 @@ HOSTILE_TEST(test_hostile__calls_that_make_no_sense)
     sp_close(&peer);
 }
 
-/* Each with a nonce of its own. */
+/* Returns a request to register the name. Every request has another nonce. */
 static Jackdaw__RegisterRequest registering(const char *name)
 {
     static uint8_t nonce[16];

@@ -85,7 +85,7 @@ struct answer {
     struct log_position position; /* of the delta applied */
 };
 
-/* That a request was answered with this status. */
+/* Asserts that the answer has the expected status. */
 #define assert_status(answer, expected) assert_int_equal((answer).status, expected)
 #define assert_ok(answer) assert_status(answer, STATUS_OK)
 
@@ -162,7 +162,7 @@ const char *chat_fixture_reads(struct chat_fixture *fixture, struct chat_session
 const char *chat_fixture_members(struct chat_fixture *fixture, struct chat_session *session,
                                  const char *room);
 
-/* That these texts are as expected. */
+/* Each macro asserts that the function of its name returns the expected text. */
 #define assert_story(fixture, session, expected) \
     assert_string_equal(chat_fixture_story(fixture, session), expected)
 #define assert_whispers(fixture, session, expected) \
@@ -176,7 +176,7 @@ const char *chat_fixture_members(struct chat_fixture *fixture, struct chat_sessi
 char *chat_fixture_portrait(struct chat_fixture *fixture);
 /* A text of every row of the store but the log. Free it. */
 char *chat_fixture_rows(struct chat_fixture *fixture);
-/* That the two texts are still these. */
+/* Asserts that chat_fixture_portrait and chat_fixture_rows still return these two texts. */
 void chat_fixture_check_unchanged(struct chat_fixture *fixture, const char *portrait,
                                   const char *rows);
 /* Opens the chat again: what is in memory then is what was there before. */

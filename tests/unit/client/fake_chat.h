@@ -40,7 +40,7 @@ struct fake_order {
     uint64_t number;            /* 0: any */
     struct fake_server *server; /* NULL: any */
     enum status fail_status;    /* OK: that of the server */
-    bool once;                  /* it is revoked when it was followed */
+    bool once;                  /* the order ends once a server followed it */
 };
 
 struct fake_message {
@@ -89,7 +89,7 @@ struct fake_cluster {
     uint32_t message_bytes;
     char servers[4][ADDRESS_TEXT_SIZE]; /* what Info lists */
     size_t server_count;
-    struct fake_order order; /* where nothing judges */
+    struct fake_order order; /* followed while judge is NULL */
     /* Decides about a request, if set. number is 0 where the call has none. */
     enum fake_action (*judge)(void *context, struct fake_server *server, const char *method,
                               uint64_t number);
@@ -147,7 +147,8 @@ void fake_server_start(struct fake_server *server, struct fake_cluster *cluster)
 /* Ends at once, and all its connections. Its address stays. NULL-safe on a dead one. */
 void fake_server_kill(struct fake_server *server);
 
-/* Gives an order for all requests of a method; FAKE_OBEY: for none. */
+/* Replaces the order: the servers treat every request of the method like this. FAKE_OBEY: no request is
+ * treated specially. */
 void fake_order(struct fake_cluster *cluster, const char *method, enum fake_action action);
 
 /* Somebody else says something. */

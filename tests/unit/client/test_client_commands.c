@@ -395,10 +395,10 @@ TEST(test_completion)
     assert_completes(&app, "hello an", "n ", 0);
     assert_completes(&app, "\xC3\xA4", "nne ", 0);
     assert_completes(&app, "\xC3", "", 2); /* no half character is added */
-    names_add(&app.people, "zo\x1B[2Je");  /* only a server that lies has such a name */
+    names_add(&app.people, "zo\x1B[2Je");  /* only a hostile server sends such a name */
     names_add(&app.people, "zu\xE2\x80\xAE");
     assert_completes(&app, "z", NULL, 0);
-    names_add(&app.people, ""); /* so has only such a server */
+    names_add(&app.people, ""); /* only a hostile server sends an empty name */
     assert_completes(&app, "", "", 3);
     names_clear(&app.rooms);
     names_clear(&app.people);

@@ -96,7 +96,7 @@ static enum error take_row(void *context, const struct log_entry *row)
     return OK;
 }
 
-/* Commits what has happened at the deposed master, whose last batch it is. */
+/* Commits the proposals of the deposed master, and copies the last batch of its log to f->batch. */
 static void read_batch(struct fixture *f)
 {
     assert_int_equal(core_fixture_commit(&f->deposed), OK);

@@ -394,7 +394,8 @@ PAIR_TEST(test_commit_log_catch_up__a_bounded_number_at_once)
     assert_alike(f);
 }
 
-/* Feeds all, whose write hangs, and then one more. Returns the seq before that one. */
+/* Feeds the slave the whole log of the master, and holds the slave's disk during that write. Then feeds
+ * one more entry, and returns the seq before that entry. */
 static uint64_t feed_while_writing(struct pair *pair)
 {
     feed(pair, 1);
@@ -453,10 +454,10 @@ static enum error take_row(void *context, const struct log_entry *row)
     return OK;
 }
 
-/* A change to an entry, after which the log refuses it. */
+/* A change to an entry. The log refuses the changed entry, but accepts it after no_damage. */
 struct damage {
     const char *rule;
-    int first; /* added to the entry's own numbers */
+    int first; /* first, last, epoch and digest are added to the numbers of the entry */
     int last;
     int epoch;
     int digest;

@@ -61,7 +61,8 @@ void replica_fixture_close(struct replica_fixture *fixture);
 struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy policy);
 void replica_fixture_free(struct replica_fixture *fixture);
 
-/* Tests on `f`, a fixture that `open` makes, and one of so many nodes. */
+/* The head of a test on the fixture `f`: the expression `open` makes the fixture. REPLICA_TEST makes one
+ * with `count` nodes and the policy. */
 #define REPLICA_TEST_OPEN(name, open) \
     TEST_OPEN(name, struct replica_fixture, open, replica_fixture_free)
 #define REPLICA_TEST(name, count, policy) \

@@ -162,7 +162,8 @@ void on_page(const Probe__Page *reply, void *outcome);
 /* Calls Echo and waits until the call has ended; returns what it came to. */
 struct outcome client_ask(struct client *client, const char *text, uint64_t number);
 
-/* The same, asking for the client's address as the server sees it: it begins with peer. */
+/* Calls Echo, which replies with the client's address as the server sees it. Asserts that the reply is
+ * an address whose text begins with peer. */
 void client_expect_peer(struct client *client, const char *peer);
 
 /* Calls Echo and waits for its success. */
@@ -202,10 +203,10 @@ struct silent {
 void silent_open(struct silent *silent, const char *host, uint16_t port);
 void silent_close(struct silent *silent);
 
-/* The address in a text that is right. */
+/* Returns the address of a valid text. */
 struct address parsed(const char *text);
 
-/* One that nobody listens at. */
+/* Returns an address at which no server listens. */
 struct address probe_free_address(void);
 
 /* What most tests work with: a probe, and a client that is connected to it. */

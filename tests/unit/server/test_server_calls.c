@@ -743,9 +743,10 @@ TEST(test_rate_limit)
     end(&f);
 }
 
-/* Waits for the answers and returns the count of RESOURCE_EXHAUSTED. All others must have the status otherwise. */
+/* Waits for the answers and returns the count of RESOURCE_EXHAUSTED. All other answers must have
+ * other_status. */
 static size_t count_refused(struct device *device, struct answer *answers, size_t count,
-                            enum status otherwise)
+                            enum status other_status)
 {
     size_t refused = 0;
     for (size_t i = 0; i < count; i++) {
@@ -754,7 +755,7 @@ static size_t count_refused(struct device *device, struct answer *answers, size_
             assert_int_not_equal(answers[i].retry_ms, 0);
             refused++;
         } else {
-            assert_int_equal(answers[i].status, otherwise);
+            assert_int_equal(answers[i].status, other_status);
         }
         answer_clear(&answers[i]);
     }
