@@ -164,8 +164,7 @@ static void sync_peers(struct replica *r)
             continue;
         for (size_t k = 0; k < REPLICA_MEMBERS_MAX; k++)
             if (r->peers[k].id == 0) {
-                r->peers[k] =
-                    (struct peer){.id = id, .last_seen_ms = r->now_ms, .progress_ms = r->now_ms};
+                r->peers[k] = (struct peer){.id = id, .last_seen_ms = r->now_ms};
                 if (id == r->master.id &&
                     replica_is_following(r)) /* the list may have its old address */
                     memcpy(r->peers[k].told, r->master.address, sizeof r->peers[k].told);
