@@ -560,6 +560,13 @@ struct rpc_server_stats probe_stats(struct probe *probe)
     return stats;
 }
 
+struct rpc_server_stats probe_paused_stats(const struct probe *probe)
+{
+    struct rpc_server_stats stats;
+    rpc_server_stats(probe->server, &stats);
+    return stats;
+}
+
 static void set_on_cancel(struct probe *probe, void *what)
 {
     probe->on_cancel = *(enum probe_on_cancel *)what;
