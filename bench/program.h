@@ -9,7 +9,7 @@
 #include <limits.h>
 #include <stdbool.h>
 
-/* What main does: reads the options, and prints the help or runs the program. Returns the exit status:
+/* Does the work of main: reads the options, and prints the help or runs the program. Returns the exit status:
  * 2 where an option is wrong, else that of run. help: a field of settings. */
 int program_main(const char *name, const struct option_table *table, int argc, char **argv,
                  void *settings, const bool *help, int (*run)(void *settings));

@@ -94,7 +94,7 @@ enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, 
 /* False: the server did not end well. */
 bool load_fixture_close(struct load_fixture *load_fixture);
 
-/* What runs with a load fixture whose clients are in their rooms. */
+/* A run of a load fixture whose clients are in their rooms. */
 struct load_run {
     const char *name;
     struct load_fixture_options options;

@@ -35,7 +35,7 @@ static void end(struct fixture *f)
     checker_free(f->checker);
 }
 
-/* What a client observes of a request of the author's. */
+/* A client's observation of a request of the author's. */
 struct step {
     enum observation_kind kind;
     enum who who;
@@ -129,7 +129,7 @@ static void converse(struct fixture *f)
 
 #define STEPS_MAX 10
 
-/* What is observed after the conversation, and the rules that find a violation in it. */
+/* The observations after the conversation, and the rules that find a violation in them. */
 struct row {
     const char *name;
     unsigned found;

@@ -72,7 +72,7 @@ json_t *json_client_find(struct json_client *client, size_t from, const char *fo
 const char *json_text(const json_t *object, const char *member);
 uint64_t json_number(const json_t *object, const char *member);
 
-/* What an object says of a message; NULL and 0 where it says nothing. Borrows the object's strings. */
+/* The members of an object about a message; NULL and 0 where the object has none. Borrows its strings. */
 struct observation json_observation(const json_t *object, enum observation_kind kind,
                                     uint64_t time_us);
 

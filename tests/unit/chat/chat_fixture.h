@@ -110,7 +110,7 @@ struct chat_session *chat_fixture_person(struct chat_fixture *fixture, const cha
 struct chat_session *chat_fixture_device(struct chat_fixture *fixture, const char *name,
                                          const char *token);
 
-/* What a login to this session is answered. */
+/* The answer to a login to this session. */
 Jackdaw__LoginReply chat_fixture_login_reply(struct chat_fixture *fixture,
                                              struct chat_session *session);
 

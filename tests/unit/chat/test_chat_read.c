@@ -25,7 +25,7 @@ static struct chat_page read_once(struct chat_fixture *f, struct chat_session *s
     return page;
 }
 
-/* What was read is what was seen live by the session, from one of its events on. Returns in how many pages. */
+/* Checks that the session reads the events that it saw live, from one of them on. Returns the number of pages. */
 static size_t check_reads_what_it_saw(struct chat_fixture *f, struct chat_session *session,
                                       uint64_t after)
 {

@@ -33,7 +33,7 @@ enum fake_action {
     FAKE_LOSE_ANSWER, /* carried out, never answered */
 };
 
-/* What is done with the requests that match. */
+/* The action of the server on requests that match. */
 struct fake_order {
     enum fake_action action;
     const char *method;         /* NULL: any */

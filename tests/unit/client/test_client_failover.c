@@ -449,7 +449,7 @@ CLIENT_TEST(test_cluster__a_server_founds_another_one, client_fixture_new(2))
     check_server(f, 0);
 }
 
-/* It is the master of another cluster before the client asks again, and refuses the session. */
+/* The server is the master of another cluster before the client asks again, and refuses the session. */
 CLIENT_TEST(test_cluster__a_server_that_founded_another_one_refuses, client_fixture_new(2))
 {
     f->servers[0].cluster_id = 1;

@@ -446,7 +446,7 @@ SEED_TEST(test_peer_connections_send__as_many_as_there_are_places)
     WAIT(f, f->other.messages == 1);
 }
 
-/* What peer_connections_log_unreachable logs. */
+/* The lines that peer_connections_log_unreachable logs. */
 static const char *log_of_complaint(struct peer_connections *peer_connections)
 {
     static char text[4096];

@@ -174,7 +174,7 @@ BEHIND_TEST(test_join__an_install_that_nobody_wants_any_more)
     replica_fixture_kill(f, 1);
     replica_fixture_kill(f, 2);
     replica_fixture_pass(f, 2000);
-    /* What it has is all that there is. */
+    /* Server 3 runs alone, so no other log is better. */
     assert_int_equal(replica_fixture_role(f, 3), REPLICA_MASTER);
     replica_fixture_step(f, 3, &(struct replica_event){.kind = REPLICA_CHECKED});
     assert_int_equal(f->nodes[3].holds, 1);

@@ -82,7 +82,7 @@ void probe_stop(struct probe *probe);
 const struct address *probe_address(const struct probe *probe);
 struct probe_counters *probe_counters(struct probe *probe);
 struct rpc_server_stats probe_stats(struct probe *probe);
-/* The same while the owner is paused, without it. */
+/* Reads the same counters on the caller's thread, while the owner is paused. */
 struct rpc_server_stats probe_paused_stats(const struct probe *probe);
 void probe_on_cancel(struct probe *probe, enum probe_on_cancel what);
 
