@@ -45,31 +45,27 @@ void cluster_end(struct cluster *cluster, const char *sentence)
 
 /* ---- the disk ---- */
 
-static bool has_cluster(const uint8_t id[static REPLICA_CLUSTER_BYTES])
+/* A change of the database, so it waits for the commit under way. */
+static enum error persist_cluster(struct cluster *cluster,
+                                  const uint8_t id[static REPLICA_CLUSTER_BYTES])
 {
     static const uint8_t none[REPLICA_CLUSTER_BYTES];
-    return memcmp(id, none, sizeof none) != 0;
+    uint8_t found[REPLICA_CLUSTER_BYTES];
+    store_cluster(cluster->store, found);
+    if (memcmp(id, none, sizeof none) == 0 || memcmp(id, found, sizeof found) == 0)
+        return OK;
+    enum error error = commit_log_wait_for_disk(cluster->commit_log);
+    return error == OK ? store_set_cluster(cluster->store, id) : error;
 }
 
 static enum error persist(struct cluster *cluster, const struct replica_action *action)
 {
-    enum error error = commit_log_wait_for_disk(cluster->commit_log);
+    enum error error = persist_cluster(cluster, action->persist.cluster);
+    if (error == OK)
+        error = store_set_promised(cluster->store, action->persist.promised);
     if (error != OK)
-        return error;
-    struct store *store = cluster->store;
-    error = store_begin(store);
-    if (error == OK)
-        error = store_put_value(store, PROMISE_KEY, &action->persist.promised,
-                                sizeof action->persist.promised);
-    if (error == OK && has_cluster(action->persist.cluster))
-        error = store_set_cluster(store, action->persist.cluster);
-    if (error == OK)
-        error = store_commit(store);
-    if (error != OK) {
         log_error_paced(NULL, "cluster", "cannot_promise",
-                        log_string("reason", store_last_problem(store)));
-        store_rollback(store);
-    }
+                        log_string("reason", store_last_problem(cluster->store)));
     return error;
 }
 
@@ -119,11 +115,9 @@ static enum error exchange(struct cluster *cluster, struct log_position common)
 {
     enum error error = set_free(cluster);
     struct error_text why = {""};
-    struct store_options options = {.folder = cluster->options.folder,
-                                    .node_id = cluster->options.settings->id};
     if (error == OK)
         error = store_install(&cluster->store, snapshots_finish_received(cluster->snapshots),
-                              common, &options, &why);
+                              common, &why);
     if (error != OK)
         log_error("cluster", "cannot_install", log_string("error", error_name(error)),
                   log_string("reason", why.text));

@@ -16,23 +16,6 @@ static enum error read_members(struct disk_state *disk, struct store *store,
     return OK;
 }
 
-static enum error read_promise(struct store *store, struct replica_state *state)
-{
-    size_t used;
-    enum error error =
-        store_get_value(store, PROMISE_KEY, &state->promised, sizeof state->promised, &used);
-    if (error == ERROR_NOT_FOUND)
-        state->promised = 0;
-    else if (error != OK)
-        return error;
-    else if (used != sizeof state->promised)
-        state->promised = UINT64_MAX; /* as above */
-    /* The database may be a restored backup, so the epochs of its log count as promised, too. */
-    if (state->promised < state->last.epoch)
-        state->promised = state->last.epoch;
-    return OK;
-}
-
 static enum error read_chat(struct store *store, struct replica_state *state)
 {
     bool is_blank = false;
@@ -48,11 +31,13 @@ enum error disk_state_read(struct disk_state *disk, struct store *store,
         .last = store_position(store),
         .first_seq = store_log_first(store),
         .epochs = store_epochs(store),
+        .promised = store_promised(store),
     };
+    /* The database may be a restored backup, so the epochs of its log count as promised, too. */
+    if (state->promised < state->last.epoch)
+        state->promised = state->last.epoch;
     store_cluster(store, state->cluster);
     enum error error = read_members(disk, store, state);
-    if (error == OK)
-        error = read_promise(store, state);
     if (error == OK)
         error = read_chat(store, state);
     if (error != OK)

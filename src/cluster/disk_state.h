@@ -6,8 +6,6 @@
 #include "replication/replica.h"
 #include "store/store.h"
 
-#define PROMISE_KEY "promised" /* of the value that holds the promise: 8 bytes of this machine */
-
 /* Storage for what a state points to; the caller's. */
 struct disk_state {
     uint8_t members[REPLICA_MEMBERS_BYTES_MAX];

@@ -40,7 +40,7 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
     if (!is_in_range(state->last) || state->first_seq > state->last.seq)
         wrong = "epoch or seq of the last row of table log is out of range";
     else if (state->promised >= REPLICA_NUMBER_MAX)
-        wrong = "the promise in table value is out of range";
+        wrong = "the promise of this node is out of range";
     else if (!are_epochs_sound(state))
         wrong = "the rows of table epoch_start do not lead to the last row of table log";
     else if (!are_members_sound(state))

@@ -32,8 +32,6 @@ static enum error forget(struct store *store)
         error = run(store, STATEMENT_RESET_LOG, "DELETE FROM log");
     if (error == OK)
         error = run(store, STATEMENT_RESET_MEMBERS, "DELETE FROM cluster_members");
-    if (error == OK)
-        error = run(store, STATEMENT_CLEAR_VALUES, "DELETE FROM value");
     return error;
 }
 
@@ -56,5 +54,8 @@ enum error store_reset(struct store *store)
     }
     memset(store->now.cluster, 0, sizeof store->now.cluster);
     error = log_load_position(store, false);
-    return error == OK ? epoch_load(store) : error;
+    if (error == OK)
+        error = epoch_load(store);
+    /* Last: a promise that is too high is safe, one that is lost is not. */
+    return error == OK ? node_file_set(&store->node, 0, &store->problem) : error;
 }

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static enum error system_problem(struct error_text *why, const char *what, const char *path)
+enum error folder_problem(struct error_text *why, const char *what, const char *path)
 {
     int number = errno;
     enum error error = error_from_errno(number);
@@ -24,10 +24,10 @@ static enum error sync_folder(const char *folder, struct error_text *why)
 {
     int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
-        return system_problem(why, "open folder", folder);
+        return folder_problem(why, "open folder", folder);
     enum error error = OK;
     if (fsync(descriptor) != 0)
-        error = system_problem(why, "sync folder", folder);
+        error = folder_problem(why, "sync folder", folder);
     (void)close(descriptor);
     return error;
 }
@@ -69,9 +69,9 @@ enum error folder_sync_log(const char *path, struct error_text *why)
     enum error error = OK;
     int descriptor = open(name, O_RDWR | O_CLOEXEC);
     if (descriptor < 0 && errno != ENOENT)
-        error = system_problem(why, "open", name);
+        error = folder_problem(why, "open", name);
     if (descriptor >= 0 && fsync(descriptor) != 0)
-        error = system_problem(why, "sync", name);
+        error = folder_problem(why, "sync", name);
     if (descriptor >= 0)
         (void)close(descriptor);
     if (error == OK && descriptor >= 0)
@@ -85,10 +85,10 @@ static enum error make_one(const char *folder, struct error_text *why)
     if (mkdir(folder, 0700) == 0)
         return folder_sync_of(folder, why);
     if (errno != EEXIST)
-        return system_problem(why, "make folder", folder);
+        return folder_problem(why, "make folder", folder);
     struct stat found;
     if (stat(folder, &found) != 0)
-        return system_problem(why, "look at", folder);
+        return folder_problem(why, "look at", folder);
     if (!S_ISDIR(found.st_mode))
         return error_set(why, ERROR_DENIED, "%s is not a folder; choose another data folder",
                          folder);
@@ -149,10 +149,10 @@ enum error folder_lock(const char *folder, int *lock, struct error_text *why)
     enum error error = OK;
     int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (descriptor < 0) {
-        error = system_problem(why, "open", path);
+        error = folder_problem(why, "open", path);
     } else if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
         error = errno == EWOULDBLOCK ? name_holder(descriptor, folder, why)
-                                     : system_problem(why, "lock", path);
+                                     : folder_problem(why, "lock", path);
         (void)close(descriptor);
     } else {
         write_holder(descriptor);
@@ -167,13 +167,20 @@ enum error folder_lock(const char *folder, int *lock, struct error_text *why)
 static bool name_file(const struct store *store, enum database_file_kind which,
                       char path[static PATH_MAX])
 {
-    static const char *const suffixes[] = {
-        [WATCHED_DATABASE] = "", [WATCHED_WAL] = "-wal", [WATCHED_SHM] = "-shm"};
-    const char *slash = strrchr(store->path, '/');
-    int length =
-        which == WATCHED_LOCK
-            ? snprintf(path, PATH_MAX, "%.*s/lock", (int)(slash - store->path), store->path)
-            : snprintf(path, PATH_MAX, "%s%s", store->path, suffixes[which]);
+    static const struct {
+        const char *name;   /* in the folder; NULL: the database's */
+        const char *suffix; /* of it */
+    } files[WATCHED_COUNT] = {
+        [WATCHED_DATABASE] = {NULL, ""},
+        [WATCHED_WAL] = {NULL, "-wal"},
+        [WATCHED_SHM] = {NULL, "-shm"},
+        [WATCHED_LOCK] = {"/lock", ""},
+        [WATCHED_NODE] = {"/" NODE_FILE_NAME, ""},
+    };
+    const char *name = files[which].name;
+    int folder = (int)(strrchr(store->path, '/') - store->path);
+    int length = name == NULL ? snprintf(path, PATH_MAX, "%s%s", store->path, files[which].suffix)
+                              : snprintf(path, PATH_MAX, "%.*s%s", folder, store->path, name);
     return length > 0 && length < PATH_MAX;
 }
 

@@ -3,7 +3,7 @@
  * is the whole old or the whole new one, without a foreign WAL beside it:
  *
  *   file -> X.new      the next store_open removes X.new
- *   X.new              checked, given the node's own data, without a WAL, synced
+ *   X.new              checked, given the node's orphans, without a WAL, synced
  *   X                  its WAL is checkpointed and removed
  *   X = X.old          the old database has two names; the folder is synced
  *   X.new -> X         the moment; the folder is synced
@@ -33,7 +33,6 @@ struct install {
     struct store *old;
     struct store *fresh; /* the snapshot, NULL while it is not open */
     struct log_position common;
-    struct store_options options;
     bool has_second_name;    /* the old database: X.old */
     bool is_moved;           /* X.new is X */
     char *names[NAME_COUNT]; /* made first: undoing must not need memory */
@@ -118,8 +117,6 @@ static enum error carry_over(struct install *install)
 {
     enum error error = store_begin(install->fresh);
     if (error == OK)
-        error = identity_copy_values(install->fresh, install->old);
-    if (error == OK)
         error = orphan_begin(install->fresh, install->old);
     if (error == OK)
         error = add_end_of_log(install);
@@ -155,7 +152,7 @@ static void close_fresh(struct install *install)
 static enum error make_ready(struct install *install)
 {
     const char *path = install->names[NAME_NEW];
-    enum error error = store_open_file(&install->fresh, path, &install->options, install->why);
+    enum error error = store_open_file(&install->fresh, path, install->why);
     if (error != OK)
         return error;
     error = check_fresh(install);
@@ -199,7 +196,7 @@ static enum error rename_and_open(struct install *install)
     install->is_moved = true;
     enum error error = folder_sync_of(path, install->why);
     if (error == OK)
-        error = store_open_file(&install->fresh, path, &install->options, install->why);
+        error = store_open_file(&install->fresh, path, install->why);
     return error;
 }
 
@@ -253,15 +250,17 @@ static void hand_over(struct install *install, struct store **store)
 {
     install->fresh->lock = install->old->lock;
     install->old->lock = -1;
+    install->fresh->node = install->old->node;
+    install->old->node = (struct node_file){.descriptor = -1};
     store_close(install->old);
     *store = install->fresh;
     folder_remove_leftovers(install->fresh->path);
 }
 
 enum error store_install(struct store **store, const char *file, struct log_position common,
-                         const struct store_options *options, struct error_text *why)
+                         struct error_text *why)
 {
-    struct install install = {.old = *store, .common = common, .options = *options, .why = why};
+    struct install install = {.old = *store, .common = common, .why = why};
     struct store *old = *store;
     bool lost = false;
     ASSERT(!old->is_reader && !old->in_transaction && old->open_reads == 0);

@@ -65,8 +65,8 @@ static enum error fault(struct slice *slice, const char *table, const char *key,
 
 /* ---- what SQLite checks ---- */
 
-static const char *const small_tables[] = {"node",    "value",   "epoch_start", "cluster_members",
-                                           "account", "session", "room",        "member"};
+static const char *const small_tables[] = {"node",    "epoch_start", "cluster_members", "account",
+                                           "session", "room",        "member"};
 
 static enum error check_table_once(struct slice *slice, const char *table, bool is_final)
 {

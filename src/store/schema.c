@@ -5,12 +5,10 @@
 #include "store/store_internal.h"
 
 static const char schema[] =
-    /* node: one row. node_id 0: a snapshot, which belongs to the first node that opens it. */
+    /* node: one row. The id of the node is in a file of its own (node_file.c). */
     "CREATE TABLE node ("
-    " one INTEGER PRIMARY KEY, node_id INTEGER NOT NULL, cluster BLOB NOT NULL,"
-    " failed_commits INTEGER NOT NULL) STRICT;"
-    "INSERT INTO node VALUES (1, 0, zeroblob(16), 0);"
-    "CREATE TABLE value (key TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+    " one INTEGER PRIMARY KEY, cluster BLOB NOT NULL, failed_commits INTEGER NOT NULL) STRICT;"
+    "INSERT INTO node VALUES (1, zeroblob(16), 0);"
 
     "CREATE TABLE epoch_start (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
     /* end_bytes: the sizes of all batches up to this one, those that were pruned included. batch comes
@@ -98,7 +96,7 @@ static int make(sqlite3 *database)
     return code;
 }
 
-enum error schema_prepare(sqlite3 *database, struct error_text *why)
+enum error schema_check(sqlite3 *database, bool *is_empty, struct error_text *why)
 {
     int found = 0;
     int application = 0;
@@ -113,18 +111,26 @@ enum error schema_prepare(sqlite3 *database, struct error_text *why)
     if (application != SCHEMA_APPLICATION_ID && (application != 0 || tables != 0))
         return error_set(why, ERROR_MISMATCH,
                          "it is a database of another program; choose another data folder");
-    if (found == SCHEMA_VERSION)
-        return OK;
-    if (found != 0)
+    if (found != 0 && found != SCHEMA_VERSION)
         return error_set(
             why, ERROR_VERSION,
             "its schema is version %d, and this program reads version %d only; run the "
             "program that made it",
             found, SCHEMA_VERSION);
-    code = make(database);
+    *is_empty = found == 0;
+    return OK;
+}
+
+enum error schema_prepare(sqlite3 *database, struct error_text *why)
+{
+    bool is_empty;
+    enum error error = schema_check(database, &is_empty, why);
+    if (error != OK || !is_empty)
+        return error;
+    int code = make(database);
     if (code == SQLITE_OK)
         return OK;
-    enum error error = database_error(database, code, why);
+    error = database_error(database, code, why);
     if (sqlite3_get_autocommit(database) == 0)
         (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
     return error_prefix(why, error, "make the tables");

@@ -83,8 +83,8 @@ static enum error make_nobodys(struct copy *copy)
         code = sqlite3_exec(copy->database,
                             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
                             "PRAGMA cache_size = -512; PRAGMA secure_delete = ON;"
-                            "BEGIN; UPDATE node SET node_id = 0, failed_commits = 0;"
-                            "DELETE FROM value; DELETE FROM orphan; DELETE FROM sqlite_sequence;"
+                            "BEGIN; UPDATE node SET failed_commits = 0;"
+                            "DELETE FROM orphan; DELETE FROM sqlite_sequence;"
                             "COMMIT",
                             NULL, NULL, NULL);
     if (code == SQLITE_OK)

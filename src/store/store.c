@@ -167,31 +167,34 @@ static enum error problem_of(struct store *store, enum error error, struct error
     return error_set(why, error, "%s%s", store->problem.text, advice(error));
 }
 
-static enum error check_node(struct store *store, uint64_t node_id, struct error_text *why)
+/* A database with tables has its node's file beside it: the file is made first. */
+static enum error open_node(struct store *store, uint64_t node_id, struct error_text *why)
 {
-    uint64_t found = 0;
-    enum error error = identity_load(store, &found);
+    bool is_empty;
+    enum error error = schema_check(store->database, &is_empty, why);
     if (error != OK)
-        return problem_of(store, error, why);
-    if (found == 0)
-        return problem_of(store, identity_set_node(store, node_id), why);
-    if (found != node_id)
-        return error_set(why, ERROR_MISMATCH,
-                         "it belongs to server %llu, not %llu; choose another data folder or "
-                         "start with the other id",
-                         (unsigned long long)found, (unsigned long long)node_id);
-    return OK;
+        return error;
+    if (store->path == NULL) {
+        store->node.node_id = node_id;
+        return OK;
+    }
+    int folder = (int)(strrchr(store->path, '/') - store->path);
+    char *path = sqlite3_mprintf("%.*s/" NODE_FILE_NAME, folder, store->path);
+    if (path == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    error = node_file_open(&store->node, path, node_id, is_empty, why);
+    sqlite3_free(path);
+    return error;
 }
 
 /* Makes the tables of a new database, and reads what is kept in memory. */
 static enum error load_knowledge(struct store *store, struct error_text *why)
 {
-    uint64_t node_id;
     enum error error = schema_prepare(store->database, why);
     if (error == OK)
         error = problem_of(store, query_control_prepare(store), why);
     if (error == OK)
-        error = problem_of(store, identity_load(store, &node_id), why);
+        error = problem_of(store, identity_load(store), why);
     if (error == OK)
         error = problem_of(store, log_load_position(store, true), why);
     if (error == OK)
@@ -203,14 +206,9 @@ static enum error load_knowledge(struct store *store, struct error_text *why)
     return error;
 }
 
-static enum error load(struct store *store, const struct store_options *options,
-                       struct error_text *why)
+static enum error load(struct store *store, struct error_text *why)
 {
-    enum error error = configure(store, why);
-    if (error == OK)
-        error = load_knowledge(store, why);
-    if (error == OK)
-        error = check_node(store, options->node_id, why);
+    enum error error = load_knowledge(store, why);
     if (error == OK && store->path != NULL)
         folder_watch_files(store); /* the WAL is there by now */
     return error;
@@ -223,6 +221,7 @@ static struct store *new_store(void)
         return NULL;
     memset(store, 0, sizeof *store);
     store->lock = -1;
+    store->node.descriptor = -1;
     return store;
 }
 
@@ -286,7 +285,11 @@ enum error store_open(struct store **out, const struct store_options *options,
     if (error == OK)
         error = open_database(store, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, why);
     if (error == OK)
-        error = load(store, options, why);
+        error = configure(store, why);
+    if (error == OK)
+        error = open_node(store, options->node_id, why);
+    if (error == OK)
+        error = load(store, why);
     if (error != OK) {
         store_close(store);
         return error_prefix(why, error, "open store %s", shown);
@@ -302,8 +305,7 @@ static enum error check_ours(struct store *store, struct error_text *why)
     return expect(store, "PRAGMA application_id", ours, ERROR_MISMATCH, why);
 }
 
-enum error store_open_file(struct store **out, const char *path,
-                           const struct store_options *options, struct error_text *why)
+enum error store_open_file(struct store **out, const char *path, struct error_text *why)
 {
     struct store *store = new_store();
     if (store == NULL)
@@ -317,7 +319,9 @@ enum error store_open_file(struct store **out, const char *path,
     if (error == OK)
         error = check_ours(store, why);
     if (error == OK)
-        error = load(store, options, why);
+        error = configure(store, why);
+    if (error == OK)
+        error = load(store, why);
     if (error == OK)
         *out = store;
     else
@@ -382,11 +386,10 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
     }
     if (error == OK)
         error = configure_cache(store, READER_CACHE_KIB, why);
-    uint64_t node_id;
     if (error == OK)
         error = problem_of(store, query_control_prepare(store), why);
     if (error == OK)
-        error = problem_of(store, identity_load(store, &node_id), why);
+        error = problem_of(store, identity_load(store), why);
     if (error != OK) {
         store_close(store);
         return error_prefix(why, error, "open reader of %s", writer->path);
@@ -409,6 +412,7 @@ void store_close(struct store *store)
     ASSERT(code == SQLITE_OK);
     if (store->lock >= 0)
         (void)close(store->lock);
+    node_file_close(&store->node);
     sqlite3_free(store->path);
     sqlite3_free(store->epochs);
     sqlite3_free(store->recent);
@@ -469,6 +473,7 @@ void store_isolate(struct store *store)
 {
     ASSERT(!store->is_committing);
     wal_writes_forbid();
+    node_file_close(&store->node);
     (void)sqlite3_exec(store->database, "PRAGMA cache_size = -1048576", NULL, NULL, NULL);
 }
 

@@ -3,7 +3,9 @@
  *
  * One store is one SQLite database (WAL, synchronous=FULL) in a data folder, or one in memory for
  * tests and simulation. The database holds the state of the chat as plain rows, the log of batches,
- * the history of epochs and the node's identity. src/chat gives the rows their meaning.
+ * the history of epochs and the id of the cluster. src/chat gives the rows their meaning. The id of
+ * the node and its promise are in a file of their own in the folder, so that a promise waits for no
+ * page of the database.
  *
  * Writes happen inside one transaction at a time: store_begin, any number of puts, one
  * store_log_append, store_commit. When store_commit returns OK everything is durable; after any
@@ -44,14 +46,14 @@ struct store;
 
 struct store_options {
     const char *folder; /* made (mode 0700) with its parents if missing; NULL: in memory */
-    uint64_t node_id;   /* 1..65535; written into a new database, compared with an old one */
+    uint64_t node_id;   /* 1..65535; written into a new folder, compared with an old one's */
 };
 
 /* Opens or creates. *out: ended with store_close. Reads a number of pages that does not depend on
  * the size of the database; store_scan reads all of it.
- * ERROR_IN_USE: another process holds the folder. ERROR_MISMATCH: the database belongs to another
- * node or program. ERROR_VERSION: another version of this program made its schema. ERROR_CORRUPT: a
- * check failed, or it is no database. ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO, ERROR_INVALID, ERROR_FULL
+ * ERROR_IN_USE: another process holds the folder. ERROR_MISMATCH: the folder belongs to another
+ * node or the database to another program. ERROR_VERSION: another version of this program made the
+ * files. ERROR_CORRUPT: a check failed, it is no database, or the node's file is missing beside it. ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO, ERROR_INVALID, ERROR_FULL
  * (of descriptors): the folder cannot be used. Each with a sentence in why that says what to do. */
 enum error store_open(struct store **out, const struct store_options *options,
                       struct error_text *why);
@@ -94,8 +96,8 @@ void store_rollback(struct store *store); /* does nothing if no transaction is o
  * errors appear before the log entry is written. Errors: as store_commit. */
 enum error store_flush(struct store *store);
 
-/* For a child process made by fork: from now on no store of the process writes to a file, and the
- * changes of the open transaction stay in memory. store_commit must not be called. The caller's
+/* For a child process made by fork: from now on no store of the process writes to a file. The
+ * changes of the open transaction stay in memory, and so does a promise. store_commit must not be called. The caller's
  * thread owned the store when it forked, and no commit was under way. */
 void store_isolate(struct store *store);
 
@@ -104,8 +106,8 @@ void store_isolate(struct store *store);
  * owner passes its result to store_commit_finish. The errors of the owner's two parts are those of
  * store_commit. In between the owner may call only these functions, which answer from memory:
  * store_position, store_digest, store_cluster, store_epoch_at, store_epochs, store_log_first,
- * store_log_bytes, store_last_orphan, store_orphan_count and store_last_problem; the transaction still counts as
- * open. */
+ * store_log_bytes, store_last_orphan, store_orphan_count, store_promised and store_last_problem. The owner may also
+ * call store_set_promised, which touches no database. The transaction still counts as open. */
 enum error store_commit_prepare(struct store *store);
 enum error store_commit_write(struct store *store);
 enum error store_commit_finish(struct store *store, enum error written);
@@ -121,16 +123,21 @@ enum error store_set_cluster(struct store *store,
 /* Whether there is nothing of a chat: no batch of kind LOG_ENTRY_CHAT was ever written, and no orphan is
  * kept. */
 enum error store_is_blank(struct store *store, bool *is_blank);
-/* Makes a blank database one of no cluster, with an empty log and without values; the node's id
- * stays. A transaction of its own, durable on return. ERROR_MISMATCH: it is not blank. */
+/* Makes a blank database one of no cluster, with an empty log, and then the promise 0; the node's id
+ * stays. Outside of transactions, durable on return. ERROR_MISMATCH: it is not blank. After another
+ * error the database may be reset and the promise not; calling it again ends that. */
 enum error store_reset(struct store *store);
 
-/* Small named values of the node itself, not part of the replicated state (promises and the like).
- * Outside a transaction store_put_value is one of its own, durable on return.
- * store_get_value: ERROR_NOT_FOUND; copies at most size bytes, *used is the value's length. */
-enum error store_put_value(struct store *store, const char *key, const void *bytes, size_t size);
-enum error store_get_value(struct store *store, const char *key, void *bytes, size_t size,
-                           size_t *used);
+/* The promise of this node: it acks nothing below this epoch (Lamport, "Paxos Made Simple", section
+ * 2.2). 0: none yet, or the store is one of store_open_check. From memory; not of a reader. The promise belongs to the
+ * node, not to the replicated state: snapshots do not have it, and store_install leaves it as it is. */
+uint64_t store_promised(const struct store *store);
+
+/* Raises the promise (asserted: not below store_promised), durable on return. Takes one sync of a small file. Part
+ * of no transaction: allowed inside one, which neither commits nor undoes it, and during
+ * store_commit_write in another thread. On error store_promised is unchanged, and after a crash the
+ * higher promise may be there. Errors: ERROR_DISK_FULL, ERROR_IO and those of the system. */
+enum error store_set_promised(struct store *store, uint64_t promised);
 
 /* The last delta in the log, including those of the open transaction; (0, 0) when empty. */
 struct log_position store_position(const struct store *store);
@@ -357,9 +364,8 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
 
 /* Makes a consistent copy of the database as a new file at path (replaced if there), compact and
  * synced. *position: the last position of the copy. The file has the name path with ".part" behind
- * it until it is complete. The copy opens like the database of a data folder. Until a node opens or
- * installs the copy, it holds no values and no orphans and belongs to no node. The log is, as far
- * back as here.
+ * it until it is complete. The copy belongs to no node and holds no orphans. store_open
+ * reads the copy as the database of a data folder that has the file of a node. The log is, as far back as here.
  *
  * Meant for a reader, in a thread of its own: the writer goes on meanwhile, but the WAL grows until
  * the copy is done. A writer may call it outside of transactions. ERROR_NOT_FOUND, ERROR_DENIED and
@@ -409,7 +415,7 @@ struct store_scan {
 enum error store_scan(struct store *store, struct store_scan *scan, size_t most);
 
 /* Replaces this node's database by the snapshot in `file`, and *store by the store of the snapshot.
- * The node's id, values and orphans are copied into the snapshot. The batches of the chat that the
+ * The node's orphans are copied into the snapshot; its id and promise stay. The batches of the chat that the
  * local log has after `common` become new orphans. common is the last position that both logs have
  * (a batch ends there, in the same epoch). The new orphans get the lower ids: a request in the log
  * never follows a request that is still an orphan.
@@ -417,7 +423,7 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
  * file: on the same file system; used up, whatever happens; need not be synced, which takes time
  * then. The process must not have it open: closing it later would take SQLite's locks away. The
  * caller has checked it with store_check and store_scan: only what store_open reads is checked
- * here. options: folder is that of *store.
+ * here.
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
  * open and unchanged. Exception: the disk failed during the exchange, and the undo failed too or
@@ -426,11 +432,11 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
  *
  * ERROR_IN_USE: a reader is open; they are to be closed before and opened again after it.
  * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster
- * (unless none was set here), another node or another program. ERROR_INVALID: the store is in
+ * (unless none was set here) or another program. ERROR_INVALID: the store is in
  * memory, or `common` is no such position or after the snapshot's last. ERROR_NOT_FOUND: no such
  * file. Each with a sentence in why. */
 enum error store_install(struct store **store, const char *file, struct log_position common,
-                         const struct store_options *options, struct error_text *why);
+                         struct error_text *why);
 
 /* The size of the database: a snapshot of it takes no more. */
 enum error store_size(struct store *store, uint64_t *bytes);

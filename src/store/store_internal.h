@@ -24,17 +24,12 @@ enum statement {
     STATEMENT_BURY,
     STATEMENT_SIZE,
     STATEMENT_LOAD_IDENTITY,
-    STATEMENT_SET_NODE,
     STATEMENT_SET_CLUSTER,
-    STATEMENT_PUT_VALUE,
-    STATEMENT_GET_VALUE,
-    STATEMENT_CLEAR_VALUES,
     STATEMENT_HAS_CHAT,
     STATEMENT_RESET_NODE,
     STATEMENT_RESET_EPOCH_STARTS,
     STATEMENT_RESET_LOG,
     STATEMENT_RESET_MEMBERS,
-    STATEMENT_EACH_VALUE,
     STATEMENT_ADD_EPOCH_START,
     STATEMENT_EACH_EPOCH_START,
     STATEMENT_LOG_FIRST,
@@ -139,10 +134,27 @@ struct recent_outcome {
 };
 
 /* The files that a store has open, by what their names led to then. */
-enum database_file_kind { WATCHED_DATABASE, WATCHED_WAL, WATCHED_SHM, WATCHED_LOCK, WATCHED_COUNT };
+enum database_file_kind {
+    WATCHED_DATABASE,
+    WATCHED_WAL,
+    WATCHED_SHM,
+    WATCHED_LOCK,
+    WATCHED_NODE,
+    WATCHED_COUNT
+};
 struct database_file {
     dev_t device;
     ino_t inode; /* 0: it is not watched */
+};
+
+/* The open file of the node (node_file.c). */
+struct node_file {
+    int descriptor; /* -1: there is none, and the promise is in memory only */
+    char *path;
+    unsigned durable; /* slot of the last durable record */
+    uint64_t generation;
+    uint64_t node_id;
+    uint64_t promised;
 };
 
 struct store {
@@ -150,6 +162,7 @@ struct store {
     sqlite3_stmt *statements[STATEMENT_COUNT];
     char *path; /* of the database; NULL: in memory */
     int lock;   /* descriptor that holds the folder's lock, or -1 */
+    struct node_file node;
     struct database_file files[WATCHED_COUNT];
     bool is_reader;
     unsigned open_reads; /* the running query in the open read transaction */
@@ -178,6 +191,9 @@ struct store {
 
 /* ---- folders and files (folder.c) ---- */
 
+/* Sets why to "what path: the sentence of errno", and returns the error of errno. */
+enum error folder_problem(struct error_text *why, const char *what, const char *path);
+
 /* Makes the folder and its parents (mode 0700), durably. */
 enum error folder_make(const char *folder, struct error_text *why);
 
@@ -200,6 +216,25 @@ void folder_remove_leftovers(const char *path);
  * Without the sync a loss of power could take the commit back after others know of it. Before SQLite opens the
  * database. Errors: of opening and syncing, with a sentence in why. */
 enum error folder_sync_log(const char *path, struct error_text *why);
+
+/* ---- the file of the node (node_file.c) ---- */
+
+#define NODE_FILE_NAME "node" /* within a data folder */
+#define NODE_FILE_SLOT_BYTES 4096
+
+/* Opens the file, makes its name and its content durable, and fills node; ended with node_file_close.
+ * may_make: if there is no file, makes one, whose promise is 0. Errors, with a sentence in why; then
+ * node is closed: ERROR_CORRUPT: no slot is valid, or there is no file and may_make is false.
+ * ERROR_MISMATCH: the file is of another node. ERROR_VERSION: of another version. The system's. */
+enum error node_file_open(struct node_file *node, const char *path, uint64_t node_id, bool may_make,
+                          struct error_text *why);
+
+/* Closes the file, unless it is closed; node_id and promised stay. */
+void node_file_close(struct node_file *node);
+
+/* Makes promised durable with one sync. On error, with a sentence in why, node is unchanged, and the
+ * next node_file_open may find either promise. */
+enum error node_file_set(struct node_file *node, uint64_t promised, struct error_text *why);
 
 /* ---- errors (query.c) ---- */
 
@@ -426,11 +461,14 @@ void log_digest_next(uint8_t digest[static LOG_DIGEST_BYTES], const uint8_t *bat
 
 #define SCHEMA_APPLICATION_ID 0x4a4b4457 /* "JKDW" */
 
-#define SCHEMA_VERSION 1 /* the database's user_version; 0: an empty database */
+#define SCHEMA_VERSION 2 /* the database's user_version; 0: an empty database */
 
-/* Makes the tables of an empty database, in one transaction.
+/* Checks whose database it is. *is_empty: it has no tables yet.
  * Errors: ERROR_VERSION: the database has another version of the schema. ERROR_MISMATCH: the database
  * is another program's. Those of SQLite. */
+enum error schema_check(sqlite3 *database, bool *is_empty, struct error_text *why);
+
+/* Checks it, and makes the tables of an empty database, in one transaction. Errors: as above. */
 enum error schema_prepare(sqlite3 *database, struct error_text *why);
 
 /* ---- the write-ahead log (wal_writes.c) ---- */
@@ -443,9 +481,8 @@ void wal_writes_forbid(void);
 
 /* ---- opening (store.c) ---- */
 
-/* Opens an existing database of Jackdaw at path, without a lock. */
-enum error store_open_file(struct store **out, const char *path,
-                           const struct store_options *options, struct error_text *why);
+/* Opens an existing database of Jackdaw at path, without a lock and without the file of the node. */
+enum error store_open_file(struct store **out, const char *path, struct error_text *why);
 
 /* Whether changes go through a WAL, or through a journal so that no other file is needed once they
  * are done. For the only connection, outside of transactions. */
@@ -462,15 +499,11 @@ enum error store_end_alone(struct store *store, bool alone, enum error error);
 
 /* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c).
  * log_load_position can also check that the last digest follows from the one before. */
-enum error identity_load(struct store *store, uint64_t *node_id);
-enum error identity_set_node(struct store *store, uint64_t node_id);
+enum error identity_load(struct store *store);
 enum error epoch_load(struct store *store);
 enum error log_load_position(struct store *store, bool check_digest);
 enum error orphan_load(struct store *store);
 enum error timeline_load(struct store *store);
-
-/* Gives `to` the values of `from`, in the open transaction of `to` (identity.c). */
-enum error identity_copy_values(struct store *to, struct store *from);
 
 /* In the open transaction of `to` (orphan.c). orphan_begin drops the orphans of `to` and goes on with
  * the ids of `from`. orphan_copy then adds the orphans of `from`: with their ids, or, behind orphans

@@ -194,17 +194,20 @@ static void take_snapshot(struct scene *scene, const char *folder, const char *n
     assert_int_equal(store_snapshot_take(scene->fixture.store, scene->snapshot, &position), OK);
 }
 
-/* A server that has never run here finds a copy of the database in its folder. */
+/* A server that has done nothing yet finds a copy of the database in its folder. */
 static void join(struct scene *scene)
 {
     char *folder = folder_new();
+    struct error_text why;
+    struct store *empty;
+    struct store_options options = {.folder = folder, .node_id = 1};
+    assert_int_equal(store_open(&empty, &options, &why), OK);
+    store_close(empty);
     take_snapshot(scene, folder, STORE_FILE_NAME);
     chat_close(scene->fixture.chat);
     store_close(scene->fixture.store);
     folder_remove(scene->fixture.folder);
     scene->fixture.folder = folder;
-    struct error_text why;
-    struct store_options options = {.folder = folder, .node_id = 1};
     assert_int_equal(store_open(&scene->fixture.store, &options, &why), OK);
     const struct chat_observer observer = {0};
     assert_int_equal(chat_open(&scene->fixture.chat, scene->fixture.store, &scene->fixture.limits,
@@ -229,8 +232,7 @@ static void install_snapshot(struct scene *scene)
         chat_open(&fresh.chat, fresh.store, &fresh.limits, &observer, fresh.monotonic_ms, &why),
         OK);
     take_snapshot(scene, fresh.folder, "incoming");
-    if (store_install(&fresh.store, scene->snapshot, (struct log_position){0, 0}, &options, &why) !=
-        OK)
+    if (store_install(&fresh.store, scene->snapshot, (struct log_position){0, 0}, &why) != OK)
         fail_msg("%s", why.text);
     assert_int_equal(chat_move(fresh.chat, fresh.store, &why), OK);
     struct store *installed = fresh.store;

@@ -162,7 +162,7 @@ static void check_taken(struct fixture *f, uint64_t seq)
     struct store_options options = {.folder = f->other, .node_id = 2};
     assert_int_equal(store_open(&store, &options, &why), OK);
     enum error error = store_install(&store, snapshots_finish_received(f->taker),
-                                     (struct log_position){0, 0}, &options, &why);
+                                     (struct log_position){0, 0}, &why);
     if (error != OK)
         fail_msg("%s", why.text);
     assert_int_equal(store_position(store).seq, seq);

@@ -187,7 +187,8 @@ TEST_F(test_commit_log_settle__a_write_is_under_way)
     assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), OK);
     /* The store can be used, and the driver is told later. */
     assert_int_equal(store_position(f->core.store).seq, before + 1);
-    assert_int_equal(store_put_value(f->core.store, "promised", "1", 1), OK);
+    const uint8_t cluster[STORE_CLUSTER_BYTES] = {1};
+    assert_int_equal(store_set_cluster(f->core.store, cluster), OK);
     assert_int_equal(noted.opened, 0);
     assert_false(commit_log_is_free(f->core.commit_log));
     wait_for_disk(&f->core);

@@ -117,8 +117,7 @@ static enum error take(struct fixture *f, const char *change, struct error_text 
     struct store *store = NULL;
     copy_database(f->whole, f->taken);
     damage_execute(f->taken, change);
-    damage_execute(f->taken,
-                   "UPDATE node SET node_id = 0; DELETE FROM value; PRAGMA journal_mode = WAL");
+    damage_execute(f->taken, "PRAGMA journal_mode = WAL");
     enum error error = store_open_check(&store, f->taken, why);
     if (error == OK)
         error = database_check(store, &is_wanted, why);
@@ -198,21 +197,38 @@ TEST(test_database__one_field_is_not_as_it_should_be)
     }
 }
 
+static void expect_bad_node(struct fixture *f, const char *word)
+{
+    struct error_text why;
+    if (start_with(f, "PRAGMA user_version", &why) != ERROR_CORRUPT ||
+        strstr(why.text, word) == NULL || strstr(why.text, "keep the data folder") == NULL)
+        fail_msg("not \"%s\": %s", word, why.text);
+}
+
 /* What is the node's own, and in no snapshot. */
-TEST(test_database__a_value_of_the_node)
+TEST(test_database__the_file_of_the_node)
 {
     struct fixture *f = *state;
-    static const char *const changes[] = {
-        "UPDATE value SET bytes = x'ffffffffffffffff' WHERE key = 'promised'",
-        "UPDATE value SET bytes = x'ff' WHERE key = 'promised'",
-        "UPDATE value SET bytes = 'text' WHERE key = 'promised'",
-    };
-    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        struct error_text why;
-        if (start_with(f, changes[i], &why) != ERROR_CORRUPT ||
-            strstr(why.text, "keep the data folder") == NULL)
-            fail_msg("%s: %s", changes[i], why.text);
-    }
+    char folder[512], node[520], kept[520];
+    struct error_text why;
+    struct store *store;
+    (void)snprintf(folder, sizeof folder, "%s/1", f->folder);
+    (void)snprintf(node, sizeof node, "%s/node", folder);
+    (void)snprintf(kept, sizeof kept, "%s/kept", folder);
+    assert_int_equal(rename(node, kept), 0);
+    expect_bad_node(f, "node is missing");
+    FILE *file = fopen(node, "we");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    expect_bad_node(f, "node is whole");
+    assert_int_equal(unlink(node), 0);
+    assert_int_equal(unlink(f->live), 0);
+    const struct store_options options = {.folder = folder, .node_id = 1};
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    assert_int_equal(store_set_promised(store, UINT64_MAX), OK); /* no epoch */
+    store_close(store);
+    expect_bad_node(f, "promise");
+    assert_int_equal(rename(kept, node), 0);
 }
 
 TEST(test_database__a_whole_one)

@@ -133,7 +133,7 @@ static size_t events_in(struct store *store, uint64_t room_id)
 
 TEST_BOTH(test_store_open__new_one_is_empty)
 {
-    work_check(store, 0, true);
+    work_check(store, 0);
     uint8_t cluster[STORE_CLUSTER_BYTES];
     const uint8_t zero[STORE_CLUSTER_BYTES] = {0};
     store_cluster(store, cluster);
@@ -150,7 +150,7 @@ TEST_BOTH(test_store_open__finds_everything_again)
         assert_ok(store, work_apply(store, n));
         if (n % 7 == 0)
             store = reopen(f);
-        work_check(store, n, true);
+        work_check(store, n);
     }
 }
 
@@ -161,11 +161,11 @@ TEST_BOTH(test_store_rollback__nothing_is_left)
         assert_ok(store, work_write(store, n));
         assert_int_equal(store_position(store).seq, work_last_seq(n));
         store_rollback(store);
-        work_check(store, n - 1, true);
+        work_check(store, n - 1);
         assert_ok(store, work_apply(store, n));
-        work_check(store, n, true);
+        work_check(store, n);
     }
-    work_check(reopen(f), 12, true);
+    work_check(reopen(f), 12);
 }
 
 TEST_BOTH(test_store_rollback__without_transaction)
@@ -173,7 +173,7 @@ TEST_BOTH(test_store_rollback__without_transaction)
     store_rollback(store);
     assert_ok(store, work_apply(store, 1));
     store_rollback(store);
-    work_check(store, 1, true);
+    work_check(store, 1);
 }
 
 TEST_BOTH(test_store_close__rolls_back)
@@ -182,7 +182,7 @@ TEST_BOTH(test_store_close__rolls_back)
     assert_ok(f->store, store_begin(f->store));
     assert_ok(f->store, work_write(f->store, 2));
     if (!f->in_memory)
-        work_check(reopen(f), 1, true);
+        work_check(reopen(f), 1);
     store_close(NULL);
 }
 
@@ -190,7 +190,7 @@ TEST_BOTH(test_store_commit__of_nothing)
 {
     assert_ok(store, store_begin(store));
     assert_ok(store, store_commit(store));
-    work_check(store, 0, true);
+    work_check(store, 0);
 }
 
 struct writer {
@@ -221,6 +221,9 @@ static void ask_memory(struct store *store, uint64_t n)
     assert_string_equal(store_last_problem(store), "");
     store_digest(store, digest);
     store_cluster(store, cluster);
+    uint64_t promised = store_promised(store) + 1;
+    assert_ok(store, store_set_promised(store, promised));
+    assert_int_equal(store_promised(store), promised);
 }
 
 TEST_BOTH(test_store_commit__in_parts)
@@ -242,9 +245,9 @@ TEST_BOTH(test_store_commit__in_parts)
         assert_ok(store, store_commit_finish(store, writing.error));
     }
     store_rollback(store); /* nothing is open */
-    work_check(store, 40, true);
+    work_check(store, 40);
     store = reopen(f);
-    work_check(store, 40, true);
+    work_check(store, 40);
 }
 
 /* What is read inside a transaction includes what it has written, at any moment. */
@@ -282,10 +285,9 @@ TEST_BOTH(test_store_reset__a_blank_cluster)
                             .bytes = (const uint8_t *)"list",
                             .size = 4};
     bool is_blank = false;
-    size_t used;
+    assert_ok(store, store_set_promised(store, 65537));
     assert_ok(store, store_begin(store));
     assert_ok(store, store_set_cluster(store, ours));
-    assert_ok(store, store_put_value(store, "promised", "p", 1));
     assert_ok(store, store_add_epoch(store, (struct epoch_start){.epoch = 65537, .first_seq = 1}));
     assert_ok(store, store_put_members(store, (struct log_position){65537, 1}, row.bytes, 4));
     assert_ok(store, store_log_append(store, &row));
@@ -299,7 +301,7 @@ TEST_BOTH(test_store_reset__a_blank_cluster)
         assert_int_equal(store_epoch_at(store, 1), 0);
         store_cluster(store, found);
         assert_int_equal(found[0], 0);
-        assert_int_equal(store_get_value(store, "promised", NULL, 0, &used), ERROR_NOT_FOUND);
+        assert_int_equal(store_promised(store), 0);
         store = reopen(f);
     }
     assert_ok(store, store_set_cluster(store, other));
@@ -336,37 +338,33 @@ TEST_BOTH(test_store_set_cluster__once)
     assert_error(store, store_set_cluster(store, other), ERROR_MISMATCH);
 }
 
-TEST_BOTH(test_store_put_value__replaces_and_copies)
+TEST_BOTH(test_store_set_promised__stays)
 {
-    char found[8] = "-------";
-    size_t used = 99;
-    assert_error(store, store_get_value(store, "promise", found, sizeof found, &used),
-                 ERROR_NOT_FOUND);
-    assert_int_equal(used, 99);
-    assert_ok(store, store_put_value(store, "promise", "first", 5));
-    assert_ok(store, store_put_value(store, "promise", "second!", 7));
-    assert_ok(store, store_put_value(store, "empty", NULL, 0));
-    store = reopen(f);
-    assert_ok(store, store_get_value(store, "promise", found, 3, &used));
-    assert_int_equal(used, 7);
-    assert_memory_equal(found, "sec----", 7);
-    assert_ok(store, store_get_value(store, "promise", found, sizeof found, &used));
-    assert_memory_equal(found, "second!", 7);
-    assert_ok(store, store_get_value(store, "empty", found, sizeof found, &used));
-    assert_int_equal(used, 0);
-    assert_ok(store, store_get_value(store, "promise", NULL, 0, &used));
-    assert_int_equal(used, 7);
+    static const uint64_t promises[] = {1, 65537, 65537, INT64_MAX, UINT64_MAX};
+    assert_int_equal(store_promised(store), 0);
+    for (size_t i = 0; i < sizeof promises / sizeof *promises; i++) {
+        assert_ok(store, store_set_promised(store, promises[i]));
+        assert_int_equal(store_promised(store), promises[i]);
+        store = reopen(f);
+        assert_int_equal(store_promised(store), promises[i]);
+    }
 }
 
-TEST_BOTH(test_store_put_value__inside_a_transaction)
+/* A transaction neither holds up nor undoes a promise. */
+TEST_BOTH(test_store_set_promised__inside_a_transaction)
 {
-    char found[8];
-    size_t used;
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_put_value(store, "key", "value", 5));
-    assert_ok(store, store_get_value(store, "key", found, sizeof found, &used));
+    assert_ok(store, work_write(store, 1));
+    assert_ok(store, store_set_promised(store, 3));
+    assert_ok(store, store_commit_prepare(store));
+    assert_ok(store, store_set_promised(store, 4));
+    assert_ok(store, store_commit_finish(store, store_commit_write(store)));
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_set_promised(store, 5));
     store_rollback(store);
-    assert_error(store, store_get_value(store, "key", found, sizeof found, &used), ERROR_NOT_FOUND);
+    store = reopen(f);
+    assert_int_equal(store_promised(store), 5);
+    work_check(store, 1);
 }
 
 TEST_BOTH(test_store_add_epoch__ascending_only)
@@ -522,7 +520,7 @@ TEST_BOTH(test_store_log_prune__rolled_back)
     assert_int_equal(deleted, 4);
     assert_int_equal(store_log_first(store), work_last_seq(4) + 1);
     store_rollback(store);
-    work_check(store, 5, true);
+    work_check(store, 5);
 }
 
 TEST_BOTH(test_store_log_append__large_and_empty_batches)
@@ -1136,12 +1134,13 @@ static void check_copy(const char *folder, uint64_t n)
     struct store *copy = NULL;
     struct error_text why;
     struct store_options options = {.folder = folder, .node_id = TEST_NODE + 1};
+    make_node(folder, TEST_NODE + 1);
     if (store_open(&copy, &options, &why) != OK)
         fail_msg("%s", why.text);
-    work_check(copy, n, false);
+    work_check(copy, n);
     assert_int_equal(store_orphan_count(copy), 0);
     assert_ok(copy, work_apply(copy, n + 1)); /* and goes on from there */
-    work_check(copy, n + 1, true);
+    work_check(copy, n + 1);
     store_close(copy);
     options.node_id = TEST_NODE;
     assert_int_equal(store_open(&copy, &options, &why), ERROR_MISMATCH);
@@ -1183,7 +1182,7 @@ TEST_BOTH(test_store_snapshot_take__all_but_the_nodes_own)
     assert_true((uint64_t)status.st_size <= size && (uint64_t)status.st_size > size / 2);
     assert_ok(store, work_apply(store, 61)); /* the copy does not follow */
     check_copy(f->target, 60);
-    work_check(store, 61, true);
+    work_check(store, 61);
 }
 
 TEST_BOTH(test_store_snapshot_take__of_nothing)
@@ -1252,9 +1251,9 @@ TEST_ON(test_store_snapshot_take__by_a_reader_beside_the_writer, struct fixture,
     }
     uint64_t number;
     assert_ok(copying.reader, store_number_at(copying.reader, test_id(0), 1, &number));
-    work_check(copying.reader, n, true);
+    work_check(copying.reader, n);
     store_close(copying.reader);
-    work_check(store, n, true);
+    work_check(store, n);
 }
 
 static void *take_one_copy(void *context)

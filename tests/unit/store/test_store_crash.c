@@ -83,7 +83,7 @@ TEST(test_crash__reported_commits_are_there)
         struct store *store = open_store(folder);
         n = work_batches(store_position(store));
         assert_in_range(n, reported, reported + 1);
-        work_check(store, n, true);
+        work_check(store, n);
         store_close(store);
     }
     assert_true(n > ROUNDS);

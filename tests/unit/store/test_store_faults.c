@@ -26,7 +26,7 @@ struct scene {
 /* The files as they are, without the lock and the WAL's index: what a crash leaves. */
 static void copy_folder(const char *from, const char *to)
 {
-    static const char *const names[] = {STORE_FILE_NAME, STORE_FILE_NAME "-wal"};
+    static const char *const names[] = {STORE_FILE_NAME, STORE_FILE_NAME "-wal", NODE_FILE_NAME};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char source[TEST_PATH_SIZE], target[TEST_PATH_SIZE];
         struct stat status;
@@ -120,7 +120,7 @@ static void check_crash_image(const char *folder, uint64_t n)
     copy_folder(folder, image);
     struct store *store = open_store(image);
     assert_int_equal(work_batches(store_position(store)), n);
-    work_check(store, n, true);
+    work_check(store, n);
     store_close(store);
     remove_folder(image);
 }
@@ -143,7 +143,7 @@ static uint64_t write_batches(struct store *store, const char *folder, const str
         *uncertain = fault.lasting;
         if (fault.kind == FAULTY_POWER)
             break;
-        work_check(store, n, true);
+        work_check(store, n);
         if (fault.lasting)
             break;
         check_crash_image(folder, n);
@@ -159,7 +159,7 @@ static void check_reopened(const char *folder, uint64_t n, bool uncertain)
     uint64_t found = work_batches(store_position(store));
     if (found != n)
         assert_true(uncertain && found == n + 1);
-    work_check(store, found, true);
+    work_check(store, found);
     assert_ok(store, work_apply(store, found + 1));
     store_close(store);
 }
@@ -240,7 +240,7 @@ TEST(test_faults__commit_in_parts)
     assert_error(store, work_write(store, 3), ERROR_DISK_FULL); /* it is broken */
     assert_error(store, store_commit_prepare(store), ERROR_DISK_FULL);
     store_rollback(store);
-    work_check(store, 1, true);
+    work_check(store, 1);
     check_crash_image(folder, 1);
     assert_ok(store, work_apply(store, 2));
     store_close(store);
@@ -291,8 +291,9 @@ TEST(test_power__some_of_it_arrives_and_some_torn)
 
 static void check_copy(const char *folder, uint64_t n)
 {
+    make_node(folder, TEST_NODE);
     struct store *copy = open_store(folder);
-    work_check(copy, n, false);
+    work_check(copy, n);
     store_close(copy);
 }
 
@@ -306,7 +307,7 @@ static void check_after_snapshot(struct store *store, enum error error, const ch
     assert_true(file_exists(path) || error != OK);
     if (error != OK)
         assert_true(store_last_problem(store)[0] != '\0');
-    work_check(store, n, true);
+    work_check(store, n);
     assert_ok(store, work_apply(store, n + 1));
 }
 
@@ -421,7 +422,7 @@ static bool try_memory(const struct scene *scene, uint64_t k, struct fault fault
     bool has_failed = faulty_memory_has_failed();
     faulty_memory_arm(0, false);
     if (store != NULL)
-        work_check(store, n, true); /* memory is back */
+        work_check(store, n); /* memory is back */
     store_close(store);
     if (error != OK)
         check_reopened(folder, n, false);

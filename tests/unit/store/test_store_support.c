@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "test_store_support.h"
+#include "store/store_internal.h"
 
 #include "support/folder.h"
+#include "test_store_support.h"
 
 #include <fcntl.h>
 #include <sodium.h>
@@ -82,6 +83,17 @@ struct store *open_store(const char *folder)
     if (error != OK)
         fail_msg("%s: %s", error_name(error), why.text);
     return store;
+}
+
+void make_node(const char *folder, uint64_t node_id)
+{
+    char path[TEST_PATH_SIZE];
+    struct node_file node;
+    struct error_text why;
+    join_path(path, folder, NODE_FILE_NAME);
+    if (node_file_open(&node, path, node_id, true, &why) != OK)
+        fail_msg("%s", why.text);
+    node_file_close(&node);
 }
 
 struct store *open_reader(struct store *store)
@@ -345,8 +357,6 @@ enum error work_write(struct store *store, uint64_t n)
         error = write_account(store, n);
     if (error == OK)
         error = write_members(store, n);
-    if (error == OK)
-        error = store_put_value(store, "batch", &n, sizeof n);
     uint8_t batch[20000];
     struct log_entry row = {
         .epoch = epoch_of(n), .first_seq = first, .last_seq = last, .kind = kind_of(n)};
@@ -571,19 +581,7 @@ static void check_members(struct store *store, uint64_t n)
     assert_memory_equal(bytes, batch, used);
 }
 
-static void check_values(struct store *store, uint64_t n, bool node_values)
-{
-    uint64_t value = 0;
-    size_t used = 0;
-    enum error error = store_get_value(store, "batch", &value, sizeof value, &used);
-    assert_error(store, error, n > 0 && node_values ? OK : ERROR_NOT_FOUND);
-    if (error == OK) {
-        assert_int_equal(used, sizeof value);
-        assert_int_equal(value, n);
-    }
-}
-
-void work_check_replicated(struct store *store, uint64_t n)
+void work_check(struct store *store, uint64_t n)
 {
     check_log(store, n);
     check_epochs(store, n);
@@ -591,10 +589,4 @@ void work_check_replicated(struct store *store, uint64_t n)
     check_outcomes(store, work_last_seq(n));
     check_state(store, n);
     check_members(store, n);
-}
-
-void work_check(struct store *store, uint64_t n, bool node_values)
-{
-    work_check_replicated(store, n);
-    check_values(store, n, node_values);
 }

@@ -43,6 +43,8 @@ bool file_exists(const char *path);
 /* Opens the store in folder (NULL: a new one in memory); fails the test when it cannot. */
 struct store *open_store(const char *folder);
 enum error try_open(struct store **out, const char *folder, struct error_text *why);
+/* Makes the file of a node, so that a database that is copied into the folder can be opened. */
+void make_node(const char *folder, uint64_t node_id);
 struct store *open_reader(struct store *store); /* the same for a reader of the store */
 
 /* Spreads small numbers over 64 bits, as real ids are. */
@@ -93,10 +95,7 @@ enum error work_write(struct store *store, uint64_t n);
 enum error work_apply(struct store *store, uint64_t n);
 /* Writes the batches first to last, each in a transaction of its own. */
 void work_apply_all(struct store *store, uint64_t first, uint64_t last);
-/* Fails the test unless the store holds exactly the first n batches. node_values: whether the
- * values of store_put_value are there (not so in a snapshot). */
-void work_check(struct store *store, uint64_t n, bool node_values);
-/* The same, and the values are whatever they are. */
-void work_check_replicated(struct store *store, uint64_t n);
+/* Fails the test unless the store holds exactly the first n batches. */
+void work_check(struct store *store, uint64_t n);
 
 #endif
