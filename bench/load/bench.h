@@ -38,6 +38,7 @@ struct settings {
     bool help;
 };
 
+#define CLIENTS_MAX 4096u /* of send; receivers of a room */
 #define BENCH_TAG_SIZE 17
 #define LOAD_FIXTURE_SERVERS_MAX 5
 #define LOAD_FIXTURE_TEXT_SIZE (ADDRESS_TEXT_SIZE + 32)
@@ -127,8 +128,9 @@ void scenario_idle(struct bench *bench);
 /* What the master still does while a slave joins: one that needs the whole log, or a snapshot. */
 void scenario_join(struct bench *bench, bool snapshot);
 
-/* The limits of the machine (limits.c, echo.c). */
+/* The limits of the machine (limits.c, echo.c, reply_fan.c). */
 void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng);
+void limit_reply_fan(struct bench *bench, size_t in_flight);
 void limit_disk(struct bench *bench);
 void limit_store(struct bench *bench, size_t rows_per_commit);
 

@@ -9,7 +9,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define SEND_CLIENTS_MAX 4096u
 #define SEND_DEPTH_MAX 256u /* a server remembers the outcomes of so many requests per session */
 #define IN_FLIGHT_MAX 256u
 
@@ -30,14 +29,14 @@ static const struct option_spec specs[] = {
            OPTION_FIELD(struct settings, server_pid)),
 
     OPTION(STRINGS, "What to run", "scenarios", "NAME",
-           "limits,send,one_room,lockstep,pipelined,idle,cluster,join",
+           "limits,replies,send,one_room,lockstep,pipelined,idle,cluster,join",
            "which ones, in this order within each round", OPTION_FIELD(struct settings, scenarios),
            .letter = 's'),
     OPTION(STRINGS, "What to run", "sends", "CxD", "1x1,64x1,64x16",
            "for send: C clients with D requests in flight each",
            OPTION_FIELD(struct settings, sends)),
     OPTION(UNSIGNED, "What to run", "receivers", "COUNT", "100", "for lockstep and pipelined",
-           OPTION_FIELD(struct settings, receivers), .min = 1, .max = 4096),
+           OPTION_FIELD(struct settings, receivers), .min = 1, .max = CLIENTS_MAX),
     OPTION(UNSIGNED, "What to run", "in_flight", "COUNT", "100",
            "for pipelined: messages that not everyone has yet",
            OPTION_FIELD(struct settings, in_flight), .min = 1, .max = IN_FLIGHT_MAX),
@@ -93,6 +92,11 @@ static void run_limits(struct bench *bench)
     limit_echo(bench, 64, 16, false);
 }
 
+static void run_replies(struct bench *bench)
+{
+    limit_reply_fan(bench, 1);
+}
+
 /* A number from 1 to most, followed by end. */
 static bool read_count(const char **at, size_t most, char end, size_t *count)
 {
@@ -107,7 +111,7 @@ static bool read_count(const char **at, size_t most, char end, size_t *count)
 
 static bool read_send(const char *text, size_t *clients, size_t *depth)
 {
-    return read_count(&text, SEND_CLIENTS_MAX, 'x', clients) &&
+    return read_count(&text, CLIENTS_MAX, 'x', clients) &&
            read_count(&text, SEND_DEPTH_MAX, '\0', depth);
 }
 
@@ -158,9 +162,9 @@ static const struct {
     const char *name;
     void (*run)(struct bench *bench);
 } scenarios[] = {
-    {"limits", run_limits},     {"send", run_sends},          {"one_room", run_one_room},
-    {"lockstep", run_lockstep}, {"pipelined", run_pipelined}, {"idle", scenario_idle},
-    {"cluster", run_cluster},   {"join", run_join},
+    {"limits", run_limits},     {"replies", run_replies},   {"send", run_sends},
+    {"one_room", run_one_room}, {"lockstep", run_lockstep}, {"pipelined", run_pipelined},
+    {"idle", scenario_idle},    {"cluster", run_cluster},   {"join", run_join},
 };
 #define SCENARIO_COUNT (sizeof scenarios / sizeof *scenarios)
 
@@ -176,17 +180,18 @@ static enum error check_settings(const struct settings *settings, struct error_t
 {
     for (size_t i = 0; i < settings->scenarios.count; i++)
         if (find_scenario(settings->scenarios.items[i]) == SCENARIO_COUNT)
-            return error_set(why, ERROR_INVALID,
-                             "there is no scenario %s: take some of limits, send, one_room, "
-                             "lockstep, pipelined, idle, cluster and join",
-                             settings->scenarios.items[i]);
+            return error_set(
+                why, ERROR_INVALID,
+                "there is no scenario %s: take some of limits, replies, send, one_room, "
+                "lockstep, pipelined, idle, cluster and join",
+                settings->scenarios.items[i]);
     for (size_t i = 0; i < settings->sends.count; i++) {
         size_t clients;
         size_t depth;
         if (!read_send(settings->sends.items[i], &clients, &depth))
             return error_set(why, ERROR_INVALID,
                              "--sends takes items such as 64x16, at most %ux%u, not %s",
-                             SEND_CLIENTS_MAX, SEND_DEPTH_MAX, settings->sends.items[i]);
+                             CLIENTS_MAX, SEND_DEPTH_MAX, settings->sends.items[i]);
     }
     return OK;
 }

@@ -36,7 +36,7 @@ static bool send_request(struct client *client, const struct request *request)
     uint8_t *bytes = sp_connection_append(&client->connection, size);
     if (bytes == NULL)
         return false;
-    sp_connection_keep(&client->connection, request_pack(request, bytes, size));
+    connection_keep(&client->connection, request_pack(request, bytes, size));
     return true;
 }
 
@@ -204,7 +204,7 @@ static void start_more(struct pool *pool, const struct address *address)
     while (pool->started < pool->count && pool->started - pool->ready < SETUP_AT_ONCE) {
         struct error_text why;
         struct client *client = &pool->clients[pool->started++];
-        if (sp_connection_open(&client->connection, &pool->loop, address, &why) != OK) {
+        if (connection_open(&client->connection, &pool->loop, address, &why) != OK) {
             client_pool_fail(pool, "%s", why.text);
             return;
         }
@@ -224,7 +224,7 @@ enum error client_pool_open(struct pool *pool, const struct client_pool_options 
                             struct error_text *why)
 {
     *pool = (struct pool){.loop.epoll = -1, .count = options->count};
-    enum error error = loop_init(&pool->loop, why);
+    enum error error = loop_init(&pool->loop, &sp_framing, why);
     if (error != OK)
         return error;
     pool->clients = calloc(options->count, sizeof *pool->clients);
@@ -248,7 +248,7 @@ enum error client_pool_open(struct pool *pool, const struct client_pool_options 
 void client_pool_close(struct pool *pool)
 {
     for (size_t i = 0; i < pool->count && pool->clients != NULL; i++)
-        sp_connection_close(&pool->clients[i].connection);
+        connection_close(&pool->clients[i].connection);
     free(pool->clients);
     pool->clients = NULL;
     loop_release(&pool->loop);

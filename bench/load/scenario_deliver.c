@@ -4,6 +4,7 @@
  * each is delivered to all before the next is sent. */
 #include "base/status.h"
 #include "bench.h"
+#include "flights.h"
 #include "program.h"
 #include "rpc/protocol.h"
 #include "sender.h"
@@ -20,21 +21,13 @@ struct receiver_state {
     uint32_t credits;
 };
 
-/* A message on its way. */
-struct flight {
-    uint64_t begun_ns;
-    size_t remaining; /* receivers that do not have it, and its acknowledgement */
-};
-
 struct deliver_run {
     struct pool *pool;
     struct sender sender; /* of client 0; the others receive */
     struct sequence_set sequence_set;
     struct receiver_state *receivers; /* by client's index; [0] is not used */
-    struct flight *flights;           /* ring by request number */
-    size_t flight_mask;
+    struct flights flights; /* by request number; parts: receivers, and the acknowledgement */
     size_t in_flight_max;
-    uint64_t completed; /* request number of the oldest message in flight */
     struct measure sends;
     struct measure deliveries;
 };
@@ -49,27 +42,16 @@ static void fail(struct deliver_run *run, const struct client *client, const cha
 
 static void send_more(struct deliver_run *run)
 {
-    struct sender *sender = &run->sender;
-    while (run->deliveries.phase < PHASE_DRAINING &&
-           sender->next - run->completed < run->in_flight_max) {
-        struct flight *flight = &run->flights[sender->next & run->flight_mask];
-        *flight =
-            (struct flight){.begun_ns = run->pool->loop.now_ns, .remaining = run->pool->count};
-        if (!sender_send(sender))
+    while (run->deliveries.phase < PHASE_DRAINING && flights_may_begin(&run->flights)) {
+        if (!sender_send(&run->sender))
             return;
+        flights_begin(&run->flights, run->pool->loop.now_ns);
     }
 }
 
 static void arrive(struct deliver_run *run, uint64_t request)
 {
-    struct flight *flight = &run->flights[request & run->flight_mask];
-    flight->remaining--;
-    if (flight->remaining > 0)
-        return;
-    measure_latency(&run->deliveries, flight->begun_ns, run->pool->loop.now_ns);
-    while (run->completed < run->sender.next &&
-           run->flights[run->completed & run->flight_mask].remaining == 0)
-        run->completed++;
+    (void)flights_arrive(&run->flights, request, run->pool->loop.now_ns, &run->deliveries);
 }
 
 static bool check_event(struct deliver_run *run, const struct client *client,
@@ -125,8 +107,8 @@ static void top_up(struct deliver_run *run, struct client *client)
     if (bytes == NULL)
         return;
     uint32_t credits = RPC_CREDITS_MAX - state->credits;
-    sp_connection_keep(&client->connection,
-                       request_pack_credit(CLIENT_POOL_RECEIVE_CALL, credits, bytes));
+    connection_keep(&client->connection,
+                    request_pack_credit(CLIENT_POOL_RECEIVE_CALL, credits, bytes));
     state->credits = RPC_CREDITS_MAX;
 }
 
@@ -188,7 +170,7 @@ static void drive(struct deliver_run *run)
         loop_turn(loop, TURN_MS);
         sender_tick(&run->sender);
         send_more(run);
-        if (run->deliveries.phase == PHASE_DRAINING && run->completed == run->sender.next)
+        if (run->deliveries.phase == PHASE_DRAINING && flights_open(&run->flights) == 0)
             break;
     }
 }
@@ -196,19 +178,12 @@ static void drive(struct deliver_run *run)
 static bool prepare(struct deliver_run *run, const struct bench *bench)
 {
     struct pool *pool = run->pool;
-    size_t flights = 1;
-    while (flights < run->in_flight_max)
-        flights *= 2;
-    run->flight_mask = flights - 1;
-    run->flights = calloc(flights, sizeof *run->flights);
     run->receivers = calloc(pool->count, sizeof *run->receivers);
     sequence_set_init(&run->sequence_set, pool->clients[0].room_number);
-    if (run->flights == NULL || run->receivers == NULL ||
-        !sender_init(&run->sender, pool, &pool->clients[0], &run->sends, &run->sequence_set,
-                     bench->text, run->in_flight_max))
+    if (run->receivers == NULL || !sender_init(&run->sender, pool, &pool->clients[0], &run->sends,
+                                               &run->sequence_set, bench->text, run->in_flight_max))
         return false;
-    run->completed = run->sender.next;
-    return true;
+    return flights_init(&run->flights, run->in_flight_max, pool->count, run->sender.next);
 }
 
 static void release(struct deliver_run *run)
@@ -216,7 +191,7 @@ static void release(struct deliver_run *run)
     sender_release(&run->sender);
     sequence_set_release(&run->sequence_set);
     free(run->receivers);
-    free(run->flights);
+    flights_release(&run->flights);
 }
 
 struct deliver_case {
@@ -244,9 +219,9 @@ static void run_deliver(struct bench *bench, struct load_fixture *load_fixture,
         measure_begin(&run.deliveries, &bench->times, load_fixture->server, now_ns);
         measure_begin(&run.sends, &bench->times, 0, now_ns);
         drive(&run);
-        if (!interrupted() && run.completed != run.sender.next)
+        if (!interrupted() && flights_open(&run.flights) > 0)
             client_pool_fail(run.pool, "%" PRIu64 " messages did not reach everyone",
-                             run.sender.next - run.completed);
+                             flights_open(&run.flights));
     } else {
         client_pool_fail(run.pool, "out of memory");
     }

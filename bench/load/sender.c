@@ -51,7 +51,7 @@ static void put(struct sender *sender, uint64_t request)
         client_pool_fail(sender->pool, "client %zu: cannot send", sender->client->index);
         return;
     }
-    sp_connection_keep(connection, send_template_write(&sender->template, request, request, bytes));
+    connection_keep(connection, send_template_write(&sender->template, request, request, bytes));
     slot_of(sender, request)->sent_ns = sender->pool->loop.now_ns;
 }
 
