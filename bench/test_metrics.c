@@ -41,6 +41,7 @@ TEST(test_flights_arrive__completes_in_order_of_numbers)
     assert_true(flights_arrive(&flights, 8, 5000, &measure));
     assert_true(flights_arrive(&flights, 8, 6000, &measure));
     assert_int_equal(flights_open(&flights), 3); /* 7 is older */
+    assert_false(flights_arrive(&flights, 8, 6500, &measure));
     assert_true(flights_arrive(&flights, 7, 7000, &measure));
     assert_int_equal(measure.latency.count, 1);
     assert_true(flights_arrive(&flights, 7, 8000, &measure));
@@ -54,13 +55,15 @@ TEST(test_flights_arrive__of_no_such_message)
 {
     struct flights flights;
     struct measure measure = {.phase = PHASE_MEASURED};
-    assert_true(flights_init(&flights, 2, 1, 1));
+    assert_true(flights_init(&flights, 1, 1, 1));
     flights_begin(&flights, 0);
     assert_false(flights_arrive(&flights, 0, 1, &measure));
     assert_false(flights_arrive(&flights, 2, 1, &measure));
     assert_true(flights_arrive(&flights, 1, 1, &measure));
-    assert_false(flights_arrive(&flights, 1, 1, &measure));
+    flights_begin(&flights, 2); /* 2, in the same place of the ring */
+    assert_false(flights_arrive(&flights, 1, 3, &measure));
     assert_int_equal(measure.latency.count, 1);
+    assert_int_equal(flights_open(&flights), 1);
     flights_release(&flights);
 }
 
