@@ -125,7 +125,9 @@ struct send_case {
 void scenario_send(struct bench *bench, const struct send_case *what);
 void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target);
 void scenario_idle(struct bench *bench);
-/* What the master still does while a slave joins: one that needs the whole log, or a snapshot. */
+/* Keeps idle clients connected until a signal ends the program: a burden for other measurements. */
+void scenario_hold(struct bench *bench);
+/* The rate of the master while a slave joins that needs the whole log, or a snapshot. */
 void scenario_join(struct bench *bench, bool snapshot);
 
 /* The limits of the machine (limits.c, echo.c, reply_fan.c). */

@@ -40,7 +40,7 @@ static const struct option_spec specs[] = {
     OPTION(UNSIGNED, "What to run", "in_flight", "COUNT", "100",
            "for pipelined: messages that not everyone has yet",
            OPTION_FIELD(struct settings, in_flight), .min = 1, .max = IN_FLIGHT_MAX),
-    OPTION(UNSIGNED, "What to run", "idle_clients", "COUNT", "1000", "for idle",
+    OPTION(UNSIGNED, "What to run", "idle_clients", "COUNT", "1000", "for idle and hold",
            OPTION_FIELD(struct settings, idle_clients), .min = 2, .max = 100000),
     OPTION(UNSIGNED, "What to run", "servers", "COUNT", "3",
            "for cluster: send, with so many servers on this machine",
@@ -164,7 +164,8 @@ static const struct {
 } scenarios[] = {
     {"limits", run_limits},     {"replies", run_replies},   {"send", run_sends},
     {"one_room", run_one_room}, {"lockstep", run_lockstep}, {"pipelined", run_pipelined},
-    {"idle", scenario_idle},    {"cluster", run_cluster},   {"join", run_join},
+    {"idle", scenario_idle},    {"hold", scenario_hold},    {"cluster", run_cluster},
+    {"join", run_join},
 };
 #define SCENARIO_COUNT (sizeof scenarios / sizeof *scenarios)
 
@@ -183,7 +184,7 @@ static enum error check_settings(const struct settings *settings, struct error_t
             return error_set(
                 why, ERROR_INVALID,
                 "there is no scenario %s: take some of limits, replies, send, one_room, "
-                "lockstep, pipelined, idle, cluster and join",
+                "lockstep, pipelined, idle, hold, cluster and join",
                 settings->scenarios.items[i]);
     for (size_t i = 0; i < settings->sends.count; i++) {
         size_t clients;

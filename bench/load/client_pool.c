@@ -92,6 +92,16 @@ bool client_pool_receive(struct client *client, uint32_t credits)
                                                   .payload = &payload.base});
 }
 
+bool client_pool_heartbeat(struct client *client)
+{
+    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    after.epoch = client->position.epoch;
+    after.seq = client->position.seq;
+    Jackdaw__HeartbeatRequest payload = JACKDAW__HEARTBEAT_REQUEST__INIT;
+    payload.after = &after;
+    return send_payload(client, NULL, "Heartbeat", &payload.base, true);
+}
+
 static bool take_login(struct client *client, struct parse_bytes payload)
 {
     Jackdaw__LoginReply *reply = jackdaw__login_reply__unpack(NULL, payload.size, payload.at);

@@ -75,6 +75,10 @@ enum error client_pool_call(struct pool *pool, struct client *client, const char
 /* Opens client's stream of events from client->position on, with this many credits. */
 bool client_pool_receive(struct client *client, uint32_t credits);
 
+/* Sends what an idle client must send every CLIENT_POOL_HEARTBEAT_MS (docs/protocol.md); false: no memory. */
+#define CLIENT_POOL_HEARTBEAT_MS 15000u
+bool client_pool_heartbeat(struct client *client);
+
 /* Remembers the first problem; later ones are mostly its consequences. */
 void client_pool_fail(struct pool *pool, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* scenario_idle.c - memory of a server that nobody uses, and of clients that do nothing but
- * wait. */
+/* scenario_idle.c - memory of a server without clients, and of clients that only wait. */
 #include "bench.h"
 #include "program.h"
 #include "rpc/protocol.h"
 
 #define SETTLE_NS UINT64_C(500000000)
 #define TURN_MS 10
+#define NS_PER_MS UINT64_C(1000000)
 #define ROOM_SIZE 20u
 #define KILOBYTE 1e3
 #define MEGABYTE 1e6
@@ -87,6 +87,33 @@ static enum error run_in(struct bench *bench, struct load_fixture *load_fixture,
     add_row(bench, "idle client", "KB", per_client, 8);
     add_row(bench, "idle client, further", "KB", further, 0);
     return OK;
+}
+
+static void hold(struct bench *bench, struct load_fixture *load_fixture,
+                 const struct load_run *load_run)
+{
+    struct pool *pool = &load_fixture->pool;
+    listen_all(pool);
+    if (!client_pool_has_failed(pool))
+        add_row(bench, load_run->name, "clients", (double)pool->count, 0);
+    uint64_t begun_ns = loop_read_clock(&pool->loop);
+    uint64_t sent = 0; /* heartbeats: the clients take turns */
+    while (!interrupted() && !client_pool_has_failed(pool)) {
+        uint64_t elapsed_ms = (pool->loop.now_ns - begun_ns) / NS_PER_MS;
+        for (; sent < elapsed_ms * pool->count / CLIENT_POOL_HEARTBEAT_MS; sent++)
+            if (!client_pool_heartbeat(&pool->clients[sent % pool->count]))
+                client_pool_fail(pool, "out of memory");
+        loop_turn(&pool->loop, TURN_MS);
+    }
+}
+
+void scenario_hold(struct bench *bench)
+{
+    size_t clients = bench->settings->idle_clients;
+    bench_run(bench, &(struct load_run){.name = "held clients",
+                                        .options = {.clients = clients},
+                                        .room_size = ROOM_SIZE,
+                                        .run = hold});
 }
 
 void scenario_idle(struct bench *bench)
