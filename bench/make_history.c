@@ -125,18 +125,15 @@ static void add_batch(struct history *history)
                             .last_seq = history->seq + BATCH,
                             .bytes = history->batch,
                             .size = sizeof history->batch};
-    size_t deleted;
     must(history, store_begin(history->store));
     if (row.first_seq == 1)
         must(history, store_add_epoch(history->store, (struct epoch_start){EPOCH, 1}));
     for (int i = 0; i < BATCH; i++)
         add_message(history);
     must(history, store_log_append(history->store, &row));
-    if (history->seq > (uint64_t)LOG_BATCHES_KEPT * BATCH)
-        must(history,
-             store_log_prune(history->store, history->seq - (uint64_t)LOG_BATCHES_KEPT * BATCH, 4,
-                             &deleted));
     must(history, store_commit(history->store));
+    if (history->seq > (uint64_t)LOG_BATCHES_KEPT * BATCH)
+        store_log_prune(history->store, history->seq - (uint64_t)LOG_BATCHES_KEPT * BATCH);
 }
 
 static void add_people(struct history *history)

@@ -85,8 +85,10 @@ enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log
         return error;
     ASSERT(apply.is_answered || delta->request == 0);
     chat->state.last = position;
-    if (!delta->late)
+    if (!delta->late) {
         chat->state.last_time_ms = delta->time_ms;
+        store_note_time(chat->store, delta->time_ms);
+    }
     return OK;
 }
 

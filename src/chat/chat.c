@@ -144,8 +144,6 @@ enum error chat_move(struct chat *chat, struct store *store, struct error_text *
 
 /* ---- from rows to the state in memory ---- */
 
-#define ENTRIES_LOOKED_BACK 64 /* for the last batch: lists of members seldom come in a row */
-
 struct load {
     struct state *state;
     struct error_text *why;
@@ -265,48 +263,6 @@ static enum error load_member(void *context, const struct member_row *row)
     return OK;
 }
 
-/* ---- the time of the last delta, which the next one must not be before ---- */
-
-struct last_chat_search {
-    const struct load *load;
-    uint64_t seq; /* of the entry before the one visited; 0: no need to look further */
-};
-
-/* A batch tells its own place. */
-static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_entry *row)
-{
-    return batch != NULL && batch->epoch == row->epoch && batch->first_seq == row->first_seq &&
-           batch->n_deltas > 0 && batch->n_deltas - 1 == row->last_seq - row->first_seq;
-}
-
-static enum error look_back(void *context, const struct log_entry *row)
-{
-    struct last_chat_search *back = context;
-    back->seq = row->first_seq - 1;
-    if (row->kind != LOG_ENTRY_CHAT)
-        return ERROR_CANCELLED;
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->size, row->bytes);
-    if (is_batch_of(batch, row)) {
-        back->seq = 0;
-        for (size_t i = 0; i < batch->n_deltas; i++)
-            see_time(back->load, batch->deltas[i]->time_ms);
-    }
-    jackdaw__batch__free_unpacked(batch, NULL);
-    return ERROR_CANCELLED; /* one is enough */
-}
-
-static enum error load_time(struct load *load, struct store *store)
-{
-    struct last_chat_search back = {.load = load, .seq = load->state->last.seq};
-    uint64_t first = store_log_first(store);
-    for (int i = 0; i < ENTRIES_LOOKED_BACK && first != 0 && back.seq >= first; i++) {
-        enum error error = store_log_read(store, back.seq, look_back, &back);
-        if (error != ERROR_CANCELLED)
-            return error;
-    }
-    return OK;
-}
-
 static enum error check_owners(const struct load *load)
 {
     struct room *room, *next;
@@ -332,9 +288,8 @@ enum error load_state(struct state *state, struct store *store, struct error_tex
         error = store_each_room(store, load_room, &load);
     if (error == OK)
         error = store_each_member(store, load_member, &load);
-    if (error == OK)
-        error = load_time(&load, store);
     if (error == OK) {
+        see_time(&load, store_time_ms(store));
         state_sort(state);
         error = check_owners(&load);
     }

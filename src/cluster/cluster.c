@@ -350,15 +350,21 @@ static enum error open_feed(struct cluster *cluster, struct error_text *why)
 static enum error open_parts(struct cluster *cluster, struct error_text *why)
 {
     const struct cluster_options *options = &cluster->options;
+    struct log_position last = store_position(cluster->store);
     enum error error =
-        crash_note_open(&cluster->note, options->folder, store_position(cluster->store), why);
+        crash_note_open(&cluster->note, options->folder, CRASH_NOTE_APPLYING, last, why);
+    if (error == OK)
+        error = crash_note_open(&cluster->projecting, options->folder, CRASH_NOTE_PROJECTING, last,
+                                why);
     if (error != OK) /* it helps only where this program has a bug */
         log_warning("cluster", "no_crash_note", log_string("reason", why->text));
     struct commit_log_options commit_log = {
         .store = cluster->store,
         .note = cluster->note,
+        .projecting = cluster->projecting,
         .queue = options->queue,
         .disk = options->disk,
+        .projector = options->projector,
     };
     struct peer_connections_options peer_connections = {
         .durability = replica_policy_name(options->settings->durability),
@@ -384,7 +390,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
                                                       .checked = on_checked},
                           why);
     if (error == OK)
-        error = store_open_reader(&cluster->log_reader, cluster->store, why);
+        error = store_open_reader(&cluster->orphan_reader, cluster->store, why);
     if (error == OK)
         error = open_server(cluster, why);
     return error == OK ? open_feed(cluster, why) : error;
@@ -472,9 +478,10 @@ enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t no
     cluster->chat = chat;
     cluster->now_ms = now_ms;
     peer_connections_tick(cluster->peer_connections, now_ms);
-    commit_log_attach(cluster->commit_log, chat);
     struct replica_state state;
-    enum error error = rpc_server_listen(cluster->server, why);
+    enum error error = commit_log_attach(cluster->commit_log, chat, why);
+    if (error == OK)
+        error = rpc_server_listen(cluster->server, why);
     if (error != OK)
         return error;
     find_addresses(cluster);
@@ -508,8 +515,10 @@ void cluster_free(struct cluster *cluster)
 {
     if (cluster == NULL)
         return;
-    if (cluster->commit_log != NULL)
+    if (cluster->commit_log != NULL) {
         (void)commit_log_wait_for_disk(cluster->commit_log);
+        commit_log_wait_for_projection(cluster->commit_log);
+    }
     leave_feed(cluster);
     rpc_feed_free(cluster->feed);
     rpc_server_free(cluster->server);
@@ -518,9 +527,10 @@ void cluster_free(struct cluster *cluster)
     snapshots_free(cluster->snapshots);
     commit_log_free(cluster->commit_log);
     crash_note_close(cluster->note);
+    crash_note_close(cluster->projecting);
     cluster_clear_entry_cache(cluster);
     cluster_forget_orphan_transfers(cluster);
-    store_close(cluster->log_reader);
+    store_close(cluster->orphan_reader);
     arena_clear(&cluster->arena);
     replica_free(cluster->replica);
     free(cluster->actions);

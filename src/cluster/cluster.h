@@ -55,6 +55,7 @@ struct cluster_options {
     struct store *store;
     struct task_queue *queue; /* of everything that concerns the cluster */
     struct worker *disk;
+    struct worker *projector;         /* of commit_log.h; or NULL */
     const struct rpc_server *clients; /* listening: for the announced address */
     struct cluster_observer observer;
 };

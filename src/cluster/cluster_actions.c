@@ -91,7 +91,7 @@ static bool reopen(struct cluster *cluster)
     commit_log_replaced(cluster->commit_log, cluster->store);
     enum error error = chat_move(cluster->chat, cluster->store, &why);
     if (error == OK)
-        error = store_open_reader(&cluster->log_reader, cluster->store, &why);
+        error = store_open_reader(&cluster->orphan_reader, cluster->store, &why);
     if (error == OK)
         return true;
     (void)error_prefix(&why, error, "the database cannot be read any more");
@@ -104,10 +104,11 @@ static enum error set_free(struct cluster *cluster)
 {
     enum error error = commit_log_wait_for_disk(cluster->commit_log);
     commit_log_roll_back(cluster->commit_log);
+    commit_log_wait_for_projection(cluster->commit_log);
     cluster->options.observer.replacing(cluster->options.observer.context);
     snapshots_forget(cluster->snapshots);
-    store_close(cluster->log_reader);
-    cluster->log_reader = NULL;
+    store_close(cluster->orphan_reader);
+    cluster->orphan_reader = NULL;
     return error;
 }
 

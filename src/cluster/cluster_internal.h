@@ -36,9 +36,10 @@ struct cluster {
     struct cluster_options options;
     struct store *store;
     struct store
-        *log_reader;         /* for pages, while the disk's thread has the store; NULL: in memory */
+        *orphan_reader;      /* for pages, while the disk's thread has the store; NULL: in memory */
     struct crash_note *note; /* NULL: none could be made */
-    bool has_poison_entry;   /* a snapshot is asked for because of the note */
+    struct crash_note *projecting; /* likewise */
+    bool has_poison_entry;         /* a snapshot is asked for because of the note */
     struct commit_log *commit_log;
     struct chat *chat;
     struct replica *replica;
@@ -47,7 +48,6 @@ struct cluster {
     bool commit_is_due;         /* cluster_commit has asked for it */
     bool owes_failed;           /* the replica must be stepped with FAILED next, */
     bool owes_installed;        /* or with INSTALLED */
-    bool was_durable;           /* DURABLE was stepped: the log may have been pruned */
     struct replica_state state; /* of that event; points into disk_state */
     uint64_t now_ms;
     uint64_t wall_ms; /* the time to stamp: clocks_time */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads entries of the log for other nodes: recent ones from memory, others from the database. A
- * separate view of the database avoids waiting for the disk thread. And for how long the log is
- * kept. */
+/* Reads entries of the log for other nodes: recent ones from memory, others from its files. And for how long
+ * the log is kept. */
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"
@@ -219,12 +218,12 @@ void cluster_fill_entries(struct cluster *cluster, struct replica_entries *out)
     page.batches = arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *page.batches);
     if (page.batches == NULL)
         return;
-    if (!is_in_entry_cache(cluster, page.next_seq) && cluster->log_reader != NULL) {
-        enum error error = store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
+    if (!is_in_entry_cache(cluster, page.next_seq)) {
+        enum error error = store_log_read(cluster->store, page.next_seq, add_row, &page);
         if (error != OK && error != ERROR_FULL && error != ERROR_NOT_FOUND)
             log_error_paced(error_name(error), "cluster", "cannot_read_log",
                             log_string("error", error_name(error)),
-                            log_string("reason", store_last_problem(cluster->log_reader)));
+                            log_string("reason", store_last_problem(cluster->store)));
     }
     add_to_entry_cache(cluster, &page);
     out->entries = page.batches;
@@ -255,9 +254,9 @@ bool cluster_fill_orphans(struct cluster *cluster, struct replica_orphan_transfe
         .page = {.arena = &cluster->arena, .most_bytes = ORPHAN_TRANSFER_BYTES}};
     offered.page.batches =
         arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *offered.page.batches);
-    if (offered.page.batches == NULL || cluster->log_reader == NULL)
+    if (offered.page.batches == NULL || cluster->orphan_reader == NULL)
         return false;
-    enum error error = store_each_orphan(cluster->log_reader, out->orphan, add_orphan, &offered);
+    enum error error = store_each_orphan(cluster->orphan_reader, out->orphan, add_orphan, &offered);
     if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
         return false;
     out->entries = offered.page.batches;

@@ -84,12 +84,10 @@ static bool state_event(struct cluster *cluster, struct replica_event *event)
     return true;
 }
 
-/* Rows of the log are pruned with a commit. */
+/* The log is pruned behind commits, once the database that has its entries is synced. */
 static bool pruned_event(struct cluster *cluster, struct replica_event *event)
 {
-    bool was_durable = cluster->was_durable;
-    cluster->was_durable = false;
-    uint64_t first = was_durable ? store_log_first(cluster->store) : cluster->first_seq;
+    uint64_t first = store_log_first(cluster->store);
     if (first == cluster->first_seq)
         return false;
     cluster->first_seq = first;
@@ -108,7 +106,6 @@ static bool own_event(struct cluster *cluster, struct replica_event *event)
         else if (told.kind == COMMIT_LOG_FAILED)
             note_failure(cluster, told.error);
         else {
-            cluster->was_durable = true;
             *event = (struct replica_event){
                 .kind = REPLICA_DURABLE,
                 .position = {.epoch = told.position.epoch, .seq = told.position.seq}};

@@ -248,7 +248,7 @@ static bool try_orphan_transfer(struct cluster *cluster, struct orphan_transfer 
     struct trial_report report;
     if (commit_log_open(cluster->commit_log) != OK)
         return false;
-    trial_run(&trial, &report);
+    trial_run_on(cluster->store, &trial, &report);
     bool is_failure = report.end == TRIAL_DIED || report.end == TRIAL_LOOPED;
     if (is_failure && report.has_begun)
         note_death(cluster, &report);

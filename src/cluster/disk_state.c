@@ -16,14 +16,6 @@ static enum error read_members(struct disk_state *disk, struct store *store,
     return OK;
 }
 
-static enum error read_chat(struct store *store, struct replica_state *state)
-{
-    bool is_blank = false;
-    enum error error = store_is_blank(store, &is_blank);
-    state->has_chat = !is_blank;
-    return error;
-}
-
 enum error disk_state_read(struct disk_state *disk, struct store *store,
                            struct replica_state *state, struct error_text *why)
 {
@@ -31,6 +23,7 @@ enum error disk_state_read(struct disk_state *disk, struct store *store,
         .last = store_position(store),
         .first_seq = store_log_first(store),
         .epochs = store_epochs(store),
+        .has_chat = !store_is_blank(store),
         .promised = store_promised(store),
     };
     /* The database may be a restored backup, so the epochs of its log count as promised, too. */
@@ -38,8 +31,6 @@ enum error disk_state_read(struct disk_state *disk, struct store *store,
         state->promised = state->last.epoch;
     store_cluster(store, state->cluster);
     enum error error = read_members(disk, store, state);
-    if (error == OK)
-        error = read_chat(store, state);
     if (error != OK)
         return error_set(why, error, "%s%s", store_last_problem(store),
                          error == ERROR_CORRUPT ? "; " STORE_DAMAGE_ADVICE : "");

@@ -6,6 +6,8 @@
 #include "commit/entry_queue.h"
 #include "commit/fatal.h"
 #include "commit/group_commit.h"
+#include "commit/projector.h"
+#include "commit/replay.h"
 #include "commit/trial.h"
 
 #include <semaphore.h>
@@ -19,7 +21,6 @@
 #define ENTRY_BYTES_AT_ONCE (4u * 1024u * 1024u)
 #define WAITING_BYTES_MAX (64u * 1024u * 1024u)
 #define QUEUED_ENTRIES_MAX 65536
-#define PRUNED_ROWS_AT_ONCE 1024
 #define BATCH_BYTES_GROWN (64u * 1024u) /* of a batch that need not wait for more */
 #define BATCH_DELTAS_GROWN 256u
 
@@ -35,7 +36,7 @@ struct commit_log {
     struct log_position applied;
     struct log_position durable;
     uint64_t committed_seq; /* as the driver told: it may not be on this disk yet */
-    uint64_t prune_before;  /* 0: none */
+    uint64_t prune_before;  /* the log may forget entries before that; 0: none */
 
     struct entry_queue
         waiting; /* of others; the first `taken` are applied in the open transaction */
@@ -61,6 +62,9 @@ struct commit_log {
     enum error written;
     bool shares_writes;
     bool is_settled; /* the core has waited for it; `done` is still on its way */
+
+    struct projector projector;
+    size_t tried; /* changes, in the child of a trial */
 };
 
 /* ---- commit waiters ---- */
@@ -291,9 +295,12 @@ bool commit_log_is_open(const struct commit_log *commit_log)
 
 void commit_log_flush(struct commit_log *commit_log)
 {
-    if (commit_log->phase != OPEN)
+    if (commit_log->phase != OPEN || !trial_in_child())
         return;
-    enum error error = store_flush(commit_log->store);
+    struct store *store = commit_log->store;
+    enum error error = OK;
+    for (; commit_log->tried < store_change_count(store) && error == OK; commit_log->tried++)
+        error = store_try_change(store, commit_log->tried);
     if (error != OK)
         fail_proposal(commit_log, error);
 }
@@ -384,8 +391,29 @@ static enum error finish_write(struct commit_log *commit_log)
     return OK;
 }
 
+/* ---- the database behind the log ---- */
+
+/* As far as the synced database allows; the rest is for the next time. */
+static void prune(struct commit_log *commit_log)
+{
+    if (commit_log->prune_before != 0)
+        store_log_prune(commit_log->store, commit_log->prune_before);
+}
+
+void commit_log_tick(struct commit_log *commit_log)
+{
+    projector_tick(&commit_log->projector);
+}
+
+void commit_log_wait_for_projection(struct commit_log *commit_log)
+{
+    projector_wait(&commit_log->projector);
+}
+
 static void tell_durable(struct commit_log *commit_log)
 {
+    projector_committed(&commit_log->projector);
+    prune(commit_log);
     commit_log->events[COMMIT_LOG_DURABLE] = true;
     wake_waiters(commit_log);
 }
@@ -438,15 +466,11 @@ static void start_write(struct commit_log *commit_log)
     on_written(&commit_log->done);
 }
 
-/* The rows are written first: an error in them, or a bug that ends the process, must not reach another
- * server. */
 bool commit_log_seal(struct commit_log *commit_log, struct commit_log_batch *batch)
 {
     if (commit_log->phase != OPEN || commit_log->first_seq == 0)
         return false;
-    enum error error = store_flush(commit_log->store);
-    if (error == OK)
-        error = finish_batch(commit_log);
+    enum error error = finish_batch(commit_log);
     if (error != OK) {
         fail_proposal(commit_log, error);
         return false;
@@ -462,28 +486,6 @@ static void give_up_batch(struct commit_log *commit_log)
         fail(commit_log, ERROR_CLOSED, "while proposing");
     else
         commit_log_roll_back(commit_log);
-}
-
-static enum error prune(struct commit_log *commit_log)
-{
-    size_t deleted;
-    uint64_t before = commit_log->prune_before;
-    commit_log->prune_before = 0;
-    return before == 0 ? OK
-                       : store_log_prune(commit_log->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
-}
-
-/* Writes the rows of what was applied. */
-static enum error prepare_commit(struct commit_log *commit_log)
-{
-    bool is_others =
-        commit_log->first_seq == 0 && commit_log->applied.seq > commit_log->durable.seq;
-    if (is_others)
-        note_entries(commit_log, commit_log->applied, commit_log->durable.seq + 1);
-    enum error error = store_commit_prepare(commit_log->store);
-    if (is_others)
-        note_end(commit_log);
-    return error;
 }
 
 bool commit_log_may_grow(struct commit_log *commit_log, uint64_t now_us)
@@ -510,9 +512,7 @@ void commit_log_write(struct commit_log *commit_log)
         give_up_batch(commit_log);
         return;
     }
-    enum error error = prune(commit_log);
-    if (error == OK)
-        error = prepare_commit(commit_log);
+    enum error error = store_commit_prepare(commit_log->store);
     if (error != OK) {
         fail(commit_log, error, "while committing");
         return;
@@ -523,9 +523,7 @@ void commit_log_write(struct commit_log *commit_log)
 
 void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq)
 {
-    uint64_t first = store_log_first(commit_log->store);
-    if (first != 0 && before_seq > first)
-        commit_log->prune_before = before_seq;
+    commit_log->prune_before = before_seq;
 }
 
 /* ---- looking in, being told ---- */
@@ -603,6 +601,7 @@ void commit_log_set_epoch(struct commit_log *commit_log, uint64_t epoch)
 void commit_log_replaced(struct commit_log *commit_log, struct store *store)
 {
     commit_log->store = store;
+    projector_set_store(&commit_log->projector, store);
     commit_log->applied = commit_log->durable = store_position(commit_log->store);
     commit_log->committed_seq = 0;
     fail_waiters(commit_log, 0);
@@ -621,13 +620,25 @@ enum error commit_log_new(struct commit_log **out, const struct commit_log_optio
     commit_log->level = chat_level();
     commit_log->applied = commit_log->durable = store_position(options->store);
     (void)sem_init(&commit_log->finished, 0, 0);
+    projector_init(&commit_log->projector, options->store, options->projecting, options->queue,
+                   options->projector);
     *out = commit_log;
     return OK;
 }
 
-void commit_log_attach(struct commit_log *commit_log, struct chat *chat)
+enum error commit_log_attach(struct commit_log *commit_log, struct chat *chat,
+                             struct error_text *why)
 {
+    struct replay replay = {
+        .store = commit_log->store,
+        .chat = chat,
+        .applying = commit_log->options.note,
+        .projecting = commit_log->options.projecting,
+    };
     commit_log->chat = chat;
+    enum error error = replay_run(&replay, why);
+    commit_log->applied = commit_log->durable = store_position(commit_log->store);
+    return error;
 }
 
 void commit_log_free(struct commit_log *commit_log)
@@ -636,6 +647,7 @@ void commit_log_free(struct commit_log *commit_log)
         return;
     ASSERT(commit_log->phase != WRITING);
     fail_waiters(commit_log, 0);
+    projector_release(&commit_log->projector);
     entry_queue_clear(&commit_log->waiting);
     free(commit_log->bytes);
     (void)sem_destroy(&commit_log->finished);

@@ -66,8 +66,11 @@ struct commit_log_batch {
 struct commit_log_options {
     struct store *store;
     struct crash_note *note; /* where entries of others are noted while they are applied; or NULL */
+    struct crash_note
+        *projecting;          /* where entries are noted while their rows are written; or NULL */
     struct task_queue *queue; /* where the disk's thread tells that it is done */
     struct worker *disk;      /* NULL: writes on the core thread (in memory, tests) */
+    struct worker *projector; /* brings the database up to date; NULL: the core thread, at once */
 };
 
 /* All pointers are borrowed and must outlive the commit log. */
@@ -76,8 +79,10 @@ enum error commit_log_new(struct commit_log **out, const struct commit_log_optio
  * waiters get false. NULL is allowed. */
 void commit_log_free(struct commit_log *commit_log);
 
-/* The chat that entries are applied to; once, before anything else. */
-void commit_log_attach(struct commit_log *commit_log, struct chat *chat);
+/* The chat that entries are applied to; once, before anything else. Replays the entries of the log that
+ * the database lacks; errors as of replay_run (replay.h). */
+enum error commit_log_attach(struct commit_log *commit_log, struct chat *chat,
+                             struct error_text *why);
 
 /* ---- the chat's side ---- */
 
@@ -98,8 +103,8 @@ enum error commit_log_open(struct commit_log *commit_log);
 /* Whether a transaction is open: false once what was in it was rolled back. */
 bool commit_log_is_open(const struct commit_log *commit_log);
 
-/* Writes the rows of what was proposed so far, if a transaction is open. Where that fails, everything
- * since the last commit_log_write is rolled back, as after a proposal that fails. */
+/* In the child of a trial: writes the rows of what was proposed so far into the child's copy of the database.
+ * Elsewhere it does nothing. */
 void commit_log_flush(struct commit_log *commit_log);
 
 /* The reason why the last proposal or write failed, for the answer; "" if it did not. */
@@ -137,8 +142,14 @@ bool commit_log_may_grow(struct commit_log *commit_log, uint64_t now_us);
  * slaves only. */
 uint64_t commit_log_grows_until_us(struct commit_log *commit_log, uint64_t now_us);
 
-/* The next write forgets log rows of batches that end before `before_seq`, a bounded number of them. */
+/* After the next write the log forgets batches that end before `before_seq`. */
 void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq);
+
+/* To be called about every 100 ms: as projector_tick (projector.h). */
+void commit_log_tick(struct commit_log *commit_log);
+
+/* Waits for the projector, so that the store may be closed or exchanged. */
+void commit_log_wait_for_projection(struct commit_log *commit_log);
 
 /* ---- the driver's side ---- */
 

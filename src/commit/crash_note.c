@@ -82,11 +82,11 @@ static enum error map(const char *path, struct crash_record **out)
     return error;
 }
 
-enum error crash_note_open(struct crash_note **out, const char *folder, struct log_position last,
-                           struct error_text *why)
+enum error crash_note_open(struct crash_note **out, const char *folder, const char *name,
+                           struct log_position last, struct error_text *why)
 {
     char path[PATH_SIZE];
-    int length = snprintf(path, sizeof path, "%s/%s", folder, CRASH_NOTE_FILE_NAME);
+    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
     if (length < 0 || (size_t)length >= sizeof path)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
     struct crash_note *note = calloc(1, sizeof *note);

@@ -7,11 +7,14 @@
  * may lose them, which costs one more death.) If an entry has ended two processes, the server asks
  * for a snapshot that contains it instead.
  *
- * Rows are written for several entries together, so the first death may point at a range. The
- * process after it applies that range entry by entry. A process that is killed from outside while
- * it applies counts, too: twice at the same entry makes a snapshot, which is no harm.
+ * A second note tells which entries' rows a server was writing into its database: of several entries
+ * together, so a death points at a range. The process after it finds out in a child what ends it
+ * (commit_log.h).
  *
- * Core thread only. */
+ * A process that is killed from outside while it applies counts, too: twice at the same entry makes a
+ * snapshot, which is no harm.
+ *
+ * One thread at a time. */
 #ifndef JACKDAW_COMMIT_CRASH_NOTE_H
 #define JACKDAW_COMMIT_CRASH_NOTE_H
 
@@ -21,16 +24,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CRASH_NOTE_FILE_NAME "applying"
+#define CRASH_NOTE_APPLYING "applying" /* the names of the files */
+#define CRASH_NOTE_PROJECTING "projecting"
 #define CRASH_NOTE_DEATHS_MAX 2
 
 struct crash_note;
 
-/* Opens or makes the note in folder and counts the death that it tells of, if it does. last: of the
- * log on this disk; notes up to there are obsolete. A file that is damaged tells nothing. *out:
+/* Opens or makes the note `name` in folder and counts the death that it tells of, if it does. last: of the
+ * database on this disk; notes up to there are obsolete. A file that is damaged tells nothing. *out:
  * ended with crash_note_close. Errors: of the file; sentence in why. */
-enum error crash_note_open(struct crash_note **out, const char *folder, struct log_position last,
-                           struct error_text *why);
+enum error crash_note_open(struct crash_note **out, const char *folder, const char *name,
+                           struct log_position last, struct error_text *why);
 void crash_note_close(struct crash_note *note); /* NULL is allowed */
 
 /* The entries whose deltas have the seqs from first_seq on, up to last, are about to be applied, or

@@ -207,6 +207,15 @@ static void watch(const struct trial *trial, pid_t child, int input, uint64_t be
     report->text[strcspn(report->text, "\n")] = '\0';
 }
 
+void trial_run_on(struct store *store, const struct trial *trial, struct trial_report *report)
+{
+    *report = (struct trial_report){.end = TRIAL_UNKNOWN};
+    if (store_pause(store) != OK)
+        return;
+    trial_run(trial, report);
+    store_resume(store);
+}
+
 void trial_run(const struct trial *trial, struct trial_report *report)
 {
     *report = (struct trial_report){.end = TRIAL_UNKNOWN};

@@ -50,6 +50,10 @@ uint32_t trial_bound_ms(uint32_t ping_timeout_ms);
 /* Runs it in a child and waits for the child's end. */
 void trial_run(const struct trial *trial, struct trial_report *report);
 
+/* The same, while no other thread uses the store (store_pause). TRIAL_UNKNOWN also if the database cannot be
+ * brought up to date. */
+void trial_run_on(struct store *store, const struct trial *trial, struct trial_report *report);
+
 /* ---- in the child ---- */
 
 /* Whether this process is the child of a trial. Any thread. */

@@ -93,9 +93,12 @@ struct segment_log_end segment_log_durable(const struct segment_log *log)
     return log->durable;
 }
 
-uint64_t segment_log_first(const struct segment_log *log)
+uint64_t segment_log_first(struct segment_log *log)
 {
-    return log->first;
+    (void)pthread_mutex_lock(&log->lock);
+    uint64_t first = log->first;
+    (void)pthread_mutex_unlock(&log->lock);
+    return first;
 }
 
 const char *segment_log_problem(const struct segment_log *log)

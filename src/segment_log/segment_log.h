@@ -10,7 +10,7 @@
  *
  * Threads. The owner is one thread. Each function is the owner's, if its comment names no other. The
  * owner passes a batch to a disk thread for segment_log_write. While that runs, the owner may call
- * segment_log_end, segment_log_durable, segment_log_first and the functions of any thread, but none
+ * segment_log_end, segment_log_durable and the functions of any thread, but none
  * that changes the log. A helper thread makes spares. Functions of any thread run beside all others
  * except segment_log_open and segment_log_close.
  *
@@ -94,7 +94,7 @@ struct segment_log_end segment_log_durable(const struct segment_log *log);
 
 /* Returns the lowest seq that segment_log_read accepts; 0 when no entry is durable. After a restart
  * it may be lower than before: whole segments are pruned, and the rest is forgotten in memory. */
-uint64_t segment_log_first(const struct segment_log *log);
+uint64_t segment_log_first(struct segment_log *log);
 
 /* Adds an entry to the open batch and computes its digest; entry->digest is ignored, the bytes are
  * copied. Works in memory only, and reserves all memory that segment_log_write needs.

@@ -149,7 +149,12 @@ static enum error open_store(struct core *core, struct error_text *why)
                           (unsigned)core->options->cluster.id);
     if (length < 0 || (size_t)length >= sizeof core->folder)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
-    struct store_options options = {.folder = core->folder, .node_id = core->options->cluster.id};
+    struct store_options options = {
+        .folder = core->folder,
+        .node_id = core->options->cluster.id,
+        .segment_bytes = core->options->log_segment_bytes,
+        .replay_bytes = core->options->replay_bytes,
+    };
     enum error error = store_open(&core->store, &options, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
@@ -174,6 +179,7 @@ static enum error open_cluster(struct core *core, struct error_text *why)
         .store = core->store,
         .queue = core->cluster_queue,
         .disk = core->disk,
+        .projector = core->projector,
         .clients = core->clients,
         .observer = {.context = core,
                      .role = on_role,
@@ -227,6 +233,8 @@ static enum error start_workers(struct core *core, struct error_text *why)
         error = worker_start(&core->hasher);
     if (error == OK)
         error = worker_start(&core->disk);
+    if (error == OK)
+        error = worker_start(&core->projector);
     if (error != OK)
         return error_set(why, error, "start a thread: %s", error_name(error));
     return OK;
@@ -359,6 +367,7 @@ static void tick(struct core *core)
         return;
     core->next_tick_ms = core->now_ms + TICK_MS;
     rpc_server_tick(core->clients, core->now_ms);
+    commit_log_tick(core->commit_log);
     if (core->forward != NULL)
         forward_tick(core->forward, core->now_ms);
     if (core->now_ms >= core->next_second_ms) {
@@ -571,6 +580,7 @@ void core_release(struct core *core)
     cluster_resign(core->cluster);
     scrub_free(core->scrub);
     worker_stop(core->disk);
+    worker_stop(core->projector);
     if (core->cluster_queue != NULL)
         (void)task_queue_run(core->cluster_queue, SIZE_MAX);
     stop_workers(core);

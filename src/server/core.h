@@ -58,6 +58,7 @@ struct core {
     struct worker *reader;    /* reads history and what subscriptions missed */
     struct worker *hasher;    /* hashes passwords */
     struct worker *disk;      /* commits */
+    struct worker *projector; /* brings the database up to date */
     struct suspects suspects; /* requests that are tried before they are carried out */
     size_t hashing;           /* passwords under way, at most HASHING_MAX */
     size_t reading; /* histories being read or waiting for a commit, at most HISTORY_READS_MAX */

@@ -89,6 +89,12 @@ static const struct option_spec specs[] = {
     OPTION(UNSIGNED, "The server", "log_keep_bytes", "BYTES", "4294967296",
            "bytes of the log kept for members that lack them; a master with so many refuses writes",
            FIELD(cluster.log_keep_bytes), .min = 1024 * 1024, .max = UINT64_C(1) << 40),
+    OPTION(UNSIGNED, "The server", "log_segment_bytes", "BYTES", "4194304",
+           "size of a file of the log", FIELD(log_segment_bytes), .min = 65536,
+           .max = 1024 * 1024 * 1024),
+    OPTION(UNSIGNED, "The server", "replay_bytes", "BYTES", "16777216",
+           "bytes of the log that a start after a loss of power replays into the database, at most",
+           FIELD(replay_bytes), .min = 65536, .max = UINT64_C(1) << 40),
 
     OPTION(ADDRESSES, "The cluster", "master_address", "ADDRESS[,ADDRESS...]", NULL,
            "internal addresses of servers of the cluster to join, up to 16; needed until this "

@@ -21,6 +21,8 @@ struct server_options {
     struct address client_address;
     const char *data_dir; /* the node's folder is DATA_DIR/ID */
     bool forward;
+    uint64_t log_segment_bytes;
+    uint64_t replay_bytes;
 
     struct chat_limits limits;
     enum password_cost password_cost;

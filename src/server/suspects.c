@@ -217,7 +217,7 @@ static void try_some(struct core *core, size_t count)
                           .run = run_in_child,
                           .bound_ms = trial_bound_ms(core->options->cluster.ping_timeout_ms)};
     struct trial_report report;
-    trial_run(&trial, &report);
+    trial_run_on(core->store, &trial, &report);
     core->suspects.next_ms = clock_monotonic_ms() + SUSPECTS_PAUSE * report.took_us / 1000;
     size_t passed = passed_of(&report);
     log_debug("server", "trial", log_number("count", count), log_number("passed", passed),

@@ -3,7 +3,7 @@
 
 #define COLUMNS "id, name, folded, password_hash, nonce, created_ms, deleted_ms, delivered_seq"
 
-enum error store_put_account(struct store *store, const struct account_row *row)
+enum error account_write(struct store *store, const struct account_row *row)
 {
     struct query query;
     query_write(&query, store, STATEMENT_PUT_ACCOUNT,
@@ -35,9 +35,36 @@ static enum error read_row(struct query *query, struct account_row *row)
     return query_row_error(query);
 }
 
-enum error store_get_account(struct store *store, uint64_t id,
-                             enum error (*visit)(void *context, const struct account_row *row),
-                             void *context)
+/* ---- changes that the database may lack ---- */
+
+struct account_search {
+    uint64_t id;
+    bool has_delivered; /* a change of delivered_seq alone, newer than the row */
+    uint64_t delivered_seq;
+    bool found;
+    struct account_row row;
+};
+
+static bool see_change(void *context, const struct change *change)
+{
+    struct account_search *search = context;
+    if (change->kind == CHANGE_DELIVERED && change->row.delivered.account == search->id &&
+        !search->has_delivered) {
+        search->has_delivered = true;
+        search->delivered_seq = change->row.delivered.seq;
+    }
+    if (change->kind != CHANGE_ACCOUNT || change->row.account.id != search->id)
+        return true;
+    search->found = true;
+    search->row = change->row.account;
+    return false;
+}
+
+/* ---- reading ---- */
+
+static enum error read_account(struct store *store, uint64_t id,
+                               enum error (*visit)(void *context, const struct account_row *row),
+                               void *context)
 {
     struct query query;
     struct account_row row;
@@ -55,17 +82,47 @@ enum error store_get_account(struct store *store, uint64_t id,
     return query_end(&query, error);
 }
 
-enum error store_set_delivered(struct store *store, uint64_t account, uint64_t seq)
+enum error account_write_delivered(struct store *store, uint64_t account, uint64_t seq)
 {
     struct query query;
     query_write(&query, store, STATEMENT_SET_DELIVERED,
                 "UPDATE account SET delivered_seq = ?2 WHERE id = ?1", "note what was delivered");
     query_bind_number(&query, account);
     query_bind_number(&query, seq);
-    enum error error = query_run(&query);
-    if (error == OK && sqlite3_changes(store->database) == 0)
-        return ERROR_NOT_FOUND;
-    return error;
+    return query_run(&query);
+}
+
+/* Where only delivered_seq is newer, the row is in the database. */
+struct delivery_overlay {
+    uint64_t seq;
+    enum error (*visit)(void *context, const struct account_row *row);
+    void *context;
+};
+
+static enum error visit_newer(void *context, const struct account_row *row)
+{
+    const struct delivery_overlay *newer = context;
+    struct account_row changed = *row;
+    changed.delivered_seq = newer->seq;
+    return newer->visit(newer->context, &changed);
+}
+
+enum error store_get_account(struct store *store, uint64_t id,
+                             enum error (*visit)(void *context, const struct account_row *row),
+                             void *context)
+{
+    struct account_search search = {.id = id};
+    enum error error =
+        change_each(store, 1u << CHANGE_ACCOUNT | 1u << CHANGE_DELIVERED, see_change, &search);
+    if (error != OK)
+        return error;
+    struct delivery_overlay newer = {
+        .seq = search.delivered_seq, .visit = visit, .context = context};
+    if (search.found)
+        return search.has_delivered ? visit_newer(&newer, &search.row)
+                                    : visit(context, &search.row);
+    return search.has_delivered ? read_account(store, id, visit_newer, &newer)
+                                : read_account(store, id, visit, context);
 }
 
 enum error store_each_account(struct store *store,
@@ -73,9 +130,12 @@ enum error store_each_account(struct store *store,
                               void *context)
 {
     struct query query;
-    query_read(&query, store, STATEMENT_EACH_ACCOUNT, "SELECT " COLUMNS " FROM account ORDER BY id",
+    struct store *view;
+    enum error error = projection_view(store, PROJECTION_ALL, &view);
+    if (error != OK)
+        return error;
+    query_read(&query, view, STATEMENT_EACH_ACCOUNT, "SELECT " COLUMNS " FROM account ORDER BY id",
                "read the accounts");
-    enum error error;
     QUERY_EACH(&query, &error, struct account_row, read_row, visit, context);
-    return error;
+    return projection_end_view(store, view, error);
 }

@@ -4,16 +4,9 @@
 
 #include <string.h>
 
-enum error store_is_blank(struct store *store, bool *is_blank)
+bool store_is_blank(const struct store *store)
 {
-    struct query query;
-    bool row;
-    query_read(&query, store, STATEMENT_HAS_CHAT, "SELECT 1 FROM log WHERE kind = 0 LIMIT 1",
-               "look for the chat in the log");
-    enum error error = query_end(&query, query_step(&query, &row));
-    if (error == OK)
-        *is_blank = !row && store->now.log_first <= 1 && store->now.orphan_count == 0;
-    return error;
+    return !store->now.end.has_chat && store->now.log_first <= 1 && store->now.orphan_count == 0;
 }
 
 static enum error run(struct store *store, enum statement which, const char *sql)
@@ -23,39 +16,42 @@ static enum error run(struct store *store, enum statement which, const char *sql
     return query_run(&query);
 }
 
-static enum error forget(struct store *store)
+/* The log is to begin anew, also if the process ends before it has. */
+static enum error forget(struct store *store, void *context)
 {
+    (void)context;
     enum error error = run(store, STATEMENT_RESET_NODE, "UPDATE node SET cluster = zeroblob(16)");
     if (error == OK)
         error = run(store, STATEMENT_RESET_EPOCH_STARTS, "DELETE FROM epoch_start");
     if (error == OK)
-        error = run(store, STATEMENT_RESET_LOG, "DELETE FROM log");
-    if (error == OK)
         error = run(store, STATEMENT_RESET_MEMBERS, "DELETE FROM cluster_members");
-    return error;
+    if (error == OK)
+        error = log_end_write(store, &(struct log_end){0});
+    return error == OK ? log_copy_set_base(store, &(struct segment_log_end){0}) : error;
+}
+
+static enum error end_anew(struct store *store, void *context)
+{
+    (void)context;
+    return log_copy_clear(store);
 }
 
 enum error store_reset(struct store *store)
 {
-    bool is_blank = false;
-    enum error error = store_is_blank(store, &is_blank);
-    if (error == OK && !is_blank)
+    ASSERT(!store->in_transaction);
+    if (!store_is_blank(store))
         return store_fault(store, ERROR_MISMATCH, "forget a cluster", "it has something of a chat");
-    if (error == OK)
-        error = store_begin(store);
+    enum error error = projection_run(store, forget, NULL);
     if (error != OK)
         return error;
-    error = forget(store);
-    if (error == OK)
-        error = store_commit(store);
-    if (error != OK) {
-        store_rollback(store);
-        return error;
-    }
     memset(store->now.cluster, 0, sizeof store->now.cluster);
-    error = log_load_position(store, false);
+    store->now.end = (struct log_end){0};
+    store->now.epoch_count = 0;
+    if (store->log != NULL)
+        error = segment_log_reset(store->log, &(struct segment_log_end){0}, &store->problem);
+    store->now.log_first = 0;
     if (error == OK)
-        error = epoch_load(store);
+        error = projection_run(store, end_anew, NULL);
     /* Last: a promise that is too high is safe, one that is lost is not. */
     return error == OK ? node_file_set(&store->node, 0, &store->problem) : error;
 }

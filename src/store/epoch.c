@@ -52,22 +52,23 @@ enum error epoch_load(struct store *store)
     return query_end(&query, error);
 }
 
-enum error store_add_epoch(struct store *store, struct epoch_start start)
+enum error epoch_reserve(struct store *store, struct epoch_start start)
 {
     if (!follows(store, start))
         return error_set(&store->problem, ERROR_INVALID,
                          "add an epoch: epoch %llu from seq %llu does not follow the last one",
                          (unsigned long long)start.epoch, (unsigned long long)start.first_seq);
-    enum error error = reserve(store, store->now.epoch_count + 1);
-    if (error != OK)
-        return error;
+    return reserve(store, store->now.epoch_count + 1);
+}
+
+enum error epoch_write(struct store *store, struct epoch_start start)
+{
     struct query query;
     query_write(&query, store, STATEMENT_ADD_EPOCH_START,
                 "INSERT INTO epoch_start (epoch, first_seq) VALUES (?1, ?2)", "add an epoch");
     query_bind_number(&query, start.epoch);
     query_bind_number(&query, start.first_seq);
-    error = query_run(&query);
-    return error == OK ? keep(store, start) : error;
+    return query_run(&query);
 }
 
 struct epoch_history store_epochs(const struct store *store)
@@ -77,6 +78,6 @@ struct epoch_history store_epochs(const struct store *store)
 
 uint64_t store_epoch_at(const struct store *store, uint64_t seq)
 {
-    bool is_written = seq <= store->now.position.seq || store->in_transaction;
+    bool is_written = seq <= store->now.end.at.position.seq || store->in_transaction;
     return is_written ? epoch_history_at(store_epochs(store), seq) : 0;
 }

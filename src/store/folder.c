@@ -61,6 +61,25 @@ void folder_remove_leftovers(const char *path)
     }
 }
 
+/* Writes the bytes of a file again: see wal_writes.c on a sync that failed, maybe in the process before.
+ * false: errno is set. */
+static bool rewrite(int descriptor)
+{
+    static const size_t at_once = 1024 * 1024;
+    uint8_t *bytes = sqlite3_malloc64(at_once);
+    bool is_good = bytes != NULL;
+    if (!is_good)
+        errno = ENOMEM;
+    ssize_t count = 1;
+    for (off_t at = 0; is_good && count > 0; at += count) {
+        count = pread(descriptor, bytes, at_once, at);
+        is_good =
+            count == 0 || (count > 0 && pwrite(descriptor, bytes, (size_t)count, at) == count);
+    }
+    sqlite3_free(bytes);
+    return is_good;
+}
+
 enum error folder_sync_log(const char *path, struct error_text *why)
 {
     char *name = sqlite3_mprintf("%s-wal", path);
@@ -70,7 +89,7 @@ enum error folder_sync_log(const char *path, struct error_text *why)
     int descriptor = open(name, O_RDWR | O_CLOEXEC);
     if (descriptor < 0 && errno != ENOENT)
         error = folder_problem(why, "open", name);
-    if (descriptor >= 0 && fsync(descriptor) != 0)
+    if (descriptor >= 0 && (!rewrite(descriptor) || fsync(descriptor) != 0))
         error = folder_problem(why, "sync", name);
     if (descriptor >= 0)
         (void)close(descriptor);
@@ -175,6 +194,7 @@ static bool name_file(const struct store *store, enum database_file_kind which,
         [WATCHED_WAL] = {NULL, "-wal"},
         [WATCHED_SHM] = {NULL, "-shm"},
         [WATCHED_LOCK] = {"/lock", ""},
+        [WATCHED_LOG] = {"/" SEGMENT_LOG_FOLDER, ""},
         [WATCHED_NODE] = {"/" NODE_FILE_NAME, ""},
     };
     const char *name = files[which].name;

@@ -24,6 +24,15 @@ void store_cluster(const struct store *store, uint8_t cluster[static STORE_CLUST
     memcpy(cluster, store->now.cluster, STORE_CLUSTER_BYTES);
 }
 
+static enum error write_cluster(struct store *store, void *context)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_SET_CLUSTER, "UPDATE node SET cluster = ?1",
+                "set the cluster");
+    query_bind_bytes(&query, context, STORE_CLUSTER_BYTES);
+    return query_run(&query);
+}
+
 enum error store_set_cluster(struct store *store, const uint8_t cluster[static STORE_CLUSTER_BYTES])
 {
     static const uint8_t unset[STORE_CLUSTER_BYTES];
@@ -32,18 +41,14 @@ enum error store_set_cluster(struct store *store, const uint8_t cluster[static S
     if (memcmp(store->now.cluster, unset, STORE_CLUSTER_BYTES) != 0)
         return store_fault(store, ERROR_MISMATCH, "set the cluster",
                            "the database belongs to another cluster");
-    bool alone;
-    enum error error = store_begin_alone(store, &alone);
-    if (error != OK)
-        return error;
-    struct query query;
-    query_write(&query, store, STATEMENT_SET_CLUSTER, "UPDATE node SET cluster = ?1",
-                "set the cluster");
-    query_bind_bytes(&query, cluster, STORE_CLUSTER_BYTES);
-    error = query_run(&query);
-    if (error == OK)
+    uint8_t copy[STORE_CLUSTER_BYTES];
+    memcpy(copy, cluster, sizeof copy);
+    enum error error = projection_run(store, write_cluster, copy);
+    if (error == OK) { /* a rollback of the open transaction must not undo it */
         memcpy(store->now.cluster, cluster, STORE_CLUSTER_BYTES);
-    return store_end_alone(store, alone, error);
+        memcpy(store->at_begin.cluster, cluster, STORE_CLUSTER_BYTES);
+    }
+    return error;
 }
 
 uint64_t store_promised(const struct store *store)

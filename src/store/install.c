@@ -82,9 +82,9 @@ static enum error check_fresh(struct install *install)
     if (memcmp(old->cluster, unset, sizeof unset) != 0 &&
         memcmp(old->cluster, fresh->cluster, sizeof unset) != 0)
         return error_set(install->why, ERROR_MISMATCH, "it is of another cluster");
-    if (fresh->position.seq < install->common.seq)
+    if (fresh->end.at.position.seq < install->common.seq)
         return error_set(install->why, ERROR_INVALID, "it ends at seq %llu, before %llu",
-                         (unsigned long long)fresh->position.seq,
+                         (unsigned long long)fresh->end.at.position.seq,
                          (unsigned long long)install->common.seq);
     return OK;
 }
@@ -115,7 +115,7 @@ static enum error add_end_of_log(struct install *install)
 
 static enum error carry_over(struct install *install)
 {
-    enum error error = store_begin(install->fresh);
+    enum error error = query_begin(install->fresh);
     if (error == OK)
         error = orphan_begin(install->fresh, install->old);
     if (error == OK)
@@ -123,9 +123,10 @@ static enum error carry_over(struct install *install)
     if (error == OK)
         error = orphan_copy(install->fresh, install->old);
     if (error == OK)
-        error = store_commit(install->fresh);
+        error = query_commit(install->fresh);
     if (error == OK)
         return OK;
+    query_roll_back(install->fresh);
     const char *problem = store_last_problem(install->fresh);
     return error_set(install->why, error, "%s",
                      problem[0] == '\0' ? store_last_problem(install->old) : problem);
@@ -246,15 +247,26 @@ static enum error swap(struct install *install, bool *lost)
     return error;
 }
 
-static void hand_over(struct install *install, struct store **store)
+/* The log of the old database ends here: the new one begins its own in the same folder. */
+static enum error hand_over(struct install *install, struct store **store)
 {
-    install->fresh->lock = install->old->lock;
+    struct store *fresh = install->fresh;
+    fresh->lock = install->old->lock;
     install->old->lock = -1;
-    install->fresh->node = install->old->node;
+    fresh->node = install->old->node;
+    fresh->chain = install->old->chain;
+    fresh->segment_bytes = install->old->segment_bytes;
+    fresh->sync_bytes = install->old->sync_bytes;
     install->old->node = (struct node_file){.descriptor = -1};
     store_close(install->old);
-    *store = install->fresh;
-    folder_remove_leftovers(install->fresh->path);
+    *store = NULL;
+    folder_remove_leftovers(fresh->path);
+    enum error error = store_begin_use(fresh, install->why);
+    if (error == OK)
+        *store = fresh;
+    else
+        store_close(fresh);
+    return error;
 }
 
 enum error store_install(struct store **store, const char *file, struct log_position common,
@@ -274,9 +286,13 @@ enum error store_install(struct store **store, const char *file, struct log_posi
     if (error == OK)
         error = make_ready(&install);
     if (error == OK)
+        error = projection_suspend(old, why); /* the old store is the only connection then */
+    if (error == OK)
         error = swap(&install, &lost);
+    if (error != OK && !lost)
+        lost = projection_resume(old) != OK;
     if (error == OK) {
-        hand_over(&install, store);
+        error = hand_over(&install, store);
     } else if (lost) {
         store_close(old);
         *store = NULL;

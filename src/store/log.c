@@ -1,129 +1,196 @@
 /* SPDX-License-Identifier: MIT */
+/* The log of a store: segments beside the database (src/segment_log), and the row that tells up to where the
+ * other rows show it. */
 #include "store/store_internal.h"
 
-#include <sodium.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
-void log_digest_next(uint8_t digest[static LOG_DIGEST_BYTES], const uint8_t *batch, size_t size)
-{
-    crypto_generichash_state state;
-    (void)crypto_generichash_init(&state, NULL, 0, LOG_DIGEST_BYTES);
-    (void)crypto_generichash_update(&state, digest, LOG_DIGEST_BYTES);
-    (void)crypto_generichash_update(&state, batch, size);
-    (void)crypto_generichash_final(&state, digest, LOG_DIGEST_BYTES);
-}
+/* ---- the row ---- */
 
-/* One seq, or 0 when there is no row. */
-static enum error read_seq(struct store *store, enum statement which, const char *sql,
-                           uint64_t *seq)
+enum error log_end_load(struct store *store)
 {
     struct query query;
     bool row;
-    query_read(&query, store, which, sql, "read the log's ends");
+    query_read(
+        &query, store, STATEMENT_GET_LOG_END,
+        "SELECT one, epoch, seq, bytes, digest, time_ms, has_chat FROM log_end WHERE one = 1",
+        "read the end of the log");
     enum error error = query_step(&query, &row);
-    uint64_t found = 0;
-    if (error == OK && row) {
-        found = query_column_ordered(&query);
+    if (error == OK && !row)
+        error = store_fault(store, ERROR_CORRUPT, query.what, "there is none");
+    if (error == OK) {
+        struct log_end end = {0};
+        (void)query_column_number(&query);
+        end.at.position.epoch = query_column_number(&query);
+        end.at.position.seq = query_column_ordered(&query);
+        end.at.bytes = query_column_ordered(&query);
+        query_column_exactly(&query, end.at.digest, sizeof end.at.digest);
+        end.time_ms = query_column_number(&query);
+        end.has_chat = query_column_small(&query, 1) != 0;
         error = query_row_error(&query);
-    }
-    error = query_end(&query, error);
-    if (error == OK)
-        *seq = found;
-    return error;
-}
-
-static enum error load_first(struct store *store)
-{
-    return read_seq(store, STATEMENT_LOG_FIRST,
-                    "SELECT first_seq FROM log ORDER BY first_seq LIMIT 1", &store->now.log_first);
-}
-
-static enum error load_last(struct store *store)
-{
-    struct query query;
-    bool row;
-    query_read(&query, store, STATEMENT_LOG_LAST,
-               "SELECT last_seq, epoch, end_bytes, digest FROM log ORDER BY first_seq DESC LIMIT 1",
-               "read the end of the log");
-    enum error error = query_step(&query, &row);
-    struct knowledge *now = &store->now;
-    now->position = (struct log_position){0, 0};
-    now->log_bytes = 0;
-    memset(now->digest, 0, sizeof now->digest);
-    if (error == OK && row) {
-        now->position.seq = query_column_ordered(&query);
-        now->position.epoch = query_column_number(&query);
-        now->log_bytes = query_column_ordered(&query);
-        query_column_exactly(&query, now->digest, sizeof now->digest);
-        error = query_row_error(&query);
+        if (error == OK)
+            store->now.end = end;
     }
     return query_end(&query, error);
 }
 
-struct chain {
-    struct store *store;
-    bool known; /* digest is that before the next row */
-    uint8_t digest[LOG_DIGEST_BYTES];
-};
-
-static enum error check_link(void *context, const struct log_entry *row)
+enum error log_end_write(struct store *store, const struct log_end *end)
 {
-    struct chain *chain = context;
-    if (chain->known || row->first_seq == 1) {
-        log_digest_next(chain->digest, row->bytes, row->size);
-        if (memcmp(chain->digest, row->digest, LOG_DIGEST_BYTES) != 0)
-            return store_fault(chain->store, ERROR_CORRUPT, "check the log",
-                               "the last batch does not fit its digest");
-    }
-    memcpy(chain->digest, row->digest, LOG_DIGEST_BYTES);
-    chain->known = true;
-    return OK;
-}
-
-static enum error check_last_link(struct store *store)
-{
-    uint64_t first = store->now.log_first;
-    enum error error =
-        read_seq(store, STATEMENT_LOG_BEFORE_LAST,
-                 "SELECT first_seq FROM log ORDER BY first_seq DESC LIMIT 1 OFFSET 1", &first);
-    if (error != OK || store->now.log_first == 0)
-        return error;
-    struct chain chain = {.store = store};
-    error = store_log_read(store, first == 0 ? store->now.log_first : first, check_link, &chain);
-    if (error == ERROR_NOT_FOUND)
-        error =
-            store_fault(store, ERROR_CORRUPT, "check the log", "its ends contradict each other");
-    return error;
-}
-
-enum error log_load_position(struct store *store, bool check_digest)
-{
-    enum error error = load_first(store);
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_LOG_END,
+                "UPDATE log_end SET epoch = ?1, seq = ?2, bytes = ?3, digest = ?4, time_ms = ?5,"
+                " has_chat = ?6",
+                "write the end of the log");
+    query_bind_number(&query, end->at.position.epoch);
+    query_bind_number(&query, end->at.position.seq);
+    query_bind_number(&query, end->at.bytes);
+    query_bind_bytes(&query, end->at.digest, sizeof end->at.digest);
+    query_bind_number(&query, end->time_ms);
+    query_bind_number(&query, end->has_chat ? 1 : 0);
+    enum error error = query_run(&query);
     if (error == OK)
-        error = load_last(store);
-    if (error == OK && check_digest)
-        error = check_last_link(store);
+        store->now.end = *end;
     return error;
 }
 
 /* The last epoch is the last one to change, and every epoch begins with an entry. */
 enum error store_reader_refresh(struct store *store)
 {
-    struct log_position before = store->now.position;
-    enum error error = log_load_position(store, false);
-    if (error == OK && (before.seq == 0 || before.epoch != store->now.position.epoch))
+    struct log_position before = store->now.end.at.position;
+    enum error error = log_end_load(store);
+    if (error == OK && (before.seq == 0 || before.epoch != store->now.end.at.position.epoch))
         error = epoch_load(store);
     return error;
 }
 
+/* ---- opening ---- */
+
+static enum error contradiction(const char *what, struct error_text *why)
+{
+    return error_set(why, ERROR_CORRUPT, "the log and the database contradict each other: %s",
+                     what);
+}
+
+/* The database shows a prefix of the log. */
+static enum error compare(struct store *store, struct error_text *why)
+{
+    const struct segment_log_end *shown = &store->now.end.at;
+    struct segment_log_end end;
+    enum error error = segment_log_end_at(store->log, shown->position.seq, &end, why);
+    if (error == ERROR_NOT_FOUND)
+        return contradiction("the log begins after the end of the database", why);
+    if (error != OK)
+        return error;
+    bool is_same = log_position_compare(end.position, shown->position) == 0 &&
+                   end.bytes == shown->bytes &&
+                   memcmp(end.digest, shown->digest, sizeof end.digest) == 0;
+    return is_same ? OK : contradiction("their digests differ", why);
+}
+
+struct restore {
+    struct store *store;
+    uint64_t unwritten; /* bytes */
+};
+
+#define RESTORED_AT_ONCE (4u * 1024u * 1024u)
+
+static enum error write_restored(struct store *store)
+{
+    enum error error = segment_log_finish(store->log, segment_log_write(store->log));
+    return error == OK ? OK
+                       : error_set(&store->problem, error, "%s", segment_log_problem(store->log));
+}
+
+static enum error restore_entry(void *context, const struct log_entry *entry)
+{
+    struct restore *restore = context;
+    enum error error = segment_log_append(restore->store->log, entry);
+    if (error != OK)
+        return store_fault(restore->store, error, "begin the log anew", "an entry");
+    restore->unwritten += entry->size;
+    if (restore->unwritten < RESTORED_AT_ONCE)
+        return OK;
+    restore->unwritten = 0;
+    return write_restored(restore->store);
+}
+
+static enum error forget_copy(struct store *store)
+{
+    enum error error = query_begin(store);
+    if (error == OK)
+        error = log_copy_clear(store);
+    if (error == OK)
+        error = query_commit(store);
+    if (error != OK)
+        query_roll_back(store);
+    return error;
+}
+
+/* The log begins anew with the entries that the snapshot carries. A crash in the middle begins again. */
+static enum error restore_log(struct store *store)
+{
+    struct restore restore = {.store = store};
+    enum error error = log_copy_each(store, restore_entry, &restore);
+    if (error == OK)
+        error = write_restored(store);
+    return error == OK ? forget_copy(store) : error;
+}
+
+static enum error add_advice(struct error_text *why)
+{
+    struct error_text sentence = *why;
+    return error_set(why, ERROR_CORRUPT, "%s; " STORE_DAMAGE_ADVICE, sentence.text);
+}
+
+enum error log_open(struct store *store, struct error_text *why)
+{
+    char folder[PATH_MAX];
+    int size = (int)(strrchr(store->path, '/') - store->path);
+    (void)snprintf(folder, sizeof folder, "%.*s", size, store->path);
+    bool begins = false;
+    struct segment_log_end base;
+    enum error error = log_copy_base(store, &begins, &base);
+    if (error != OK)
+        return error_set(why, error, "%s", store->problem.text);
+    struct segment_log_options log = {
+        .folder = folder,
+        .segment_bytes = store->segment_bytes,
+        .chain = store->chain,
+        .acked = store->now.end.at.position,
+        .restart = begins ? &base : NULL,
+    };
+    error = segment_log_open(&store->log, &log, why);
+    if (error == OK && begins) {
+        error = restore_log(store);
+        if (error != OK)
+            error = error_set(why, error, "%s", store->problem.text);
+    }
+    if (error == OK)
+        error = compare(store, why);
+    if (error == OK)
+        log_note_first(store);
+    return error == ERROR_CORRUPT ? add_advice(why) : error;
+}
+
+/* ---- the end ---- */
+
+void log_note_first(struct store *store)
+{
+    uint64_t first = segment_log_first(store->log);
+    uint64_t last = segment_log_durable(store->log).position.seq;
+    store->now.log_first = first == 0 && last > 0 ? last + 1 : first;
+}
+
 struct log_position store_position(const struct store *store)
 {
-    return store->now.position;
+    return store->now.end.at.position;
 }
 
 void store_digest(const struct store *store, uint8_t digest[static LOG_DIGEST_BYTES])
 {
-    memcpy(digest, store->now.digest, LOG_DIGEST_BYTES);
+    memcpy(digest, store->now.end.at.digest, LOG_DIGEST_BYTES);
 }
 
 uint64_t store_log_first(const struct store *store)
@@ -133,122 +200,144 @@ uint64_t store_log_first(const struct store *store)
 
 uint64_t store_log_bytes(const struct store *store)
 {
-    return store->now.log_bytes;
+    return store->now.end.at.bytes;
 }
 
-enum error store_log_bytes_to(struct store *store, uint64_t seq, uint64_t *bytes)
+uint64_t store_time_ms(const struct store *store)
 {
-    uint64_t first = store->now.log_first;
-    struct query query;
-    bool row;
-    query_read(&query, store, STATEMENT_LOG_BYTES,
-               "SELECT end_bytes - CASE WHEN last_seq <= ?1 THEN 0 ELSE length(batch) END FROM log"
-               " WHERE first_seq <= ?2 ORDER BY first_seq DESC LIMIT 1",
-               "add up the log");
-    query_bind_number(&query, clamp_ordered(seq));
-    query_bind_number(&query, clamp_ordered(seq > first ? seq : first));
-    enum error error = query_step(&query, &row);
-    uint64_t found = 0;
-    if (error == OK && row) {
-        found = query_column_ordered(&query);
-        error = query_row_error(&query);
-    }
-    error = query_end(&query, error);
-    if (error == OK)
-        *bytes = found;
-    return error;
+    return store->now.end.time_ms;
 }
 
-enum error store_log_append(struct store *store, const struct log_entry *row)
+void store_note_time(struct store *store, uint64_t time_ms)
 {
-    struct knowledge *now = &store->now;
-    ASSERT(row->first_seq == now->position.seq + 1 && row->last_seq >= row->first_seq);
-    ASSERT(row->epoch >= now->position.epoch);
-    if (row->last_seq > INT64_MAX)
-        return error_set(&store->problem, ERROR_INVALID,
-                         "append to the log: the seq is out of range");
-    uint8_t digest[LOG_DIGEST_BYTES];
-    memcpy(digest, now->digest, sizeof digest);
-    log_digest_next(digest, row->bytes, row->size);
-    struct query query;
-    query_write(&query, store, STATEMENT_LOG_APPEND,
-                "INSERT INTO log (first_seq, last_seq, epoch, kind, end_bytes, digest, batch)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                "append to the log");
-    query_bind_number(&query, row->first_seq);
-    query_bind_number(&query, row->last_seq);
-    query_bind_number(&query, row->epoch);
-    query_bind_number(&query, row->kind);
-    query_bind_number(&query, now->log_bytes + row->size);
-    query_bind_bytes(&query, digest, sizeof digest);
-    query_bind_bytes(&query, row->bytes, row->size);
-    enum error error = query_run(&query);
+    ASSERT(store->in_transaction);
+    store->now.end.time_ms = time_ms;
+}
+
+struct log_position store_log_last(const struct store *store)
+{
+    if (store->log == NULL)
+        return store_position(store);
+    struct log_position last = segment_log_durable(store->log).position;
+    return last.seq > store->now.end.at.position.seq ? last : store_position(store);
+}
+
+/* ---- appending ---- */
+
+static void advance(const struct store *store, const struct log_entry *entry,
+                    struct segment_log_end *end)
+{
+    end->position = log_entry_last(entry);
+    end->bytes += entry->size;
+    store->chain(end->digest, entry);
+}
+
+/* The log has the entry already: the database follows it. */
+static enum error follow(struct store *store, const struct log_entry *entry,
+                         struct segment_log_end *end)
+{
+    struct segment_log_end found;
+    advance(store, entry, end);
+    enum error error = segment_log_end_at(store->log, entry->last_seq, &found, &store->problem);
     if (error != OK)
         return error;
-    now->position = log_entry_last(row);
-    memcpy(now->digest, digest, sizeof digest);
-    now->log_bytes += row->size;
-    if (now->log_first == 0)
-        now->log_first = row->first_seq;
+    bool is_same = log_position_compare(found.position, end->position) == 0 &&
+                   memcmp(found.digest, end->digest, sizeof end->digest) == 0;
+    return is_same ? OK
+                   : store_fault(store, ERROR_CORRUPT, "replay the log", "an entry is another one");
+}
+
+static enum error append(struct store *store, const struct log_entry *entry,
+                         struct segment_log_end *end)
+{
+    if (store->log == NULL) {
+        advance(store, entry, end);
+        return OK;
+    }
+    if (entry->last_seq <= segment_log_durable(store->log).position.seq)
+        return follow(store, entry, end);
+    enum error error = segment_log_append(store->log, entry);
+    if (error != OK)
+        return store_fault(store, error, "append to the log", "an entry");
+    *end = segment_log_end(store->log);
     return OK;
 }
 
-static enum error read_row(struct query *query, struct log_entry *row)
+enum error store_log_append(struct store *store, const struct log_entry *entry)
 {
-    row->first_seq = query_column_ordered(query);
-    row->last_seq = query_column_ordered(query);
-    row->epoch = query_column_number(query);
-    row->kind = (enum log_entry_kind)query_column_small(query, LOG_ENTRY_MEMBERS);
-    query_column_exactly(query, row->digest, LOG_DIGEST_BYTES);
-    row->bytes = query_column_bytes(query, &row->size);
-    return query_row_error(query);
+    ASSERT(store->in_transaction && !store->is_committing);
+    struct log_end end = store->now.end;
+    ASSERT(entry->first_seq == end.at.position.seq + 1 && entry->last_seq >= entry->first_seq);
+    ASSERT(entry->epoch >= end.at.position.epoch);
+    if (entry->last_seq > INT64_MAX)
+        return error_set(&store->problem, ERROR_INVALID,
+                         "append to the log: the seq is out of range");
+    enum error error = change_open_batch(store); /* carries the end */
+    if (error == OK)
+        error = append(store, entry, &end.at);
+    if (error != OK) {
+        store->failure = error;
+        return error;
+    }
+    end.has_chat = end.has_chat || entry->kind == LOG_ENTRY_CHAT;
+    store->now.end = end;
+    if (store->now.log_first == 0)
+        store->now.log_first = entry->first_seq;
+    return OK;
 }
+
+/* ---- reading ---- */
 
 enum error store_log_read(struct store *store, uint64_t first_seq,
-                          enum error (*visit)(void *context, const struct log_entry *row),
+                          enum error (*visit)(void *context, const struct log_entry *entry),
                           void *context)
 {
-    struct query query;
-    bool more;
-    query_read(&query, store, STATEMENT_LOG_READ,
-               "SELECT first_seq, last_seq, epoch, kind, digest, batch FROM log"
-               " WHERE first_seq >= (SELECT max(first_seq) FROM log WHERE first_seq <= ?1)"
-               " ORDER BY first_seq",
-               "read the log");
-    query_bind_number(&query, clamp_ordered(first_seq));
-    enum error error = query.error;
-    if (error == OK && (store->now.log_first == 0 || first_seq < store->now.log_first ||
-                        first_seq > store->now.position.seq))
-        error = ERROR_NOT_FOUND;
-    uint64_t next = 0;
-    while (error == OK && (error = query_step(&query, &more)) == OK && more) {
-        struct log_entry row;
-        error = read_row(&query, &row);
-        if (error == OK && (row.last_seq < row.first_seq || (next != 0 && row.first_seq != next)))
-            error = store_fault(store, ERROR_CORRUPT, query.what, "a batch is missing");
-        next = row.last_seq + 1;
-        if (error == OK)
-            error = visit(context, &row);
-    }
-    return query_end(&query, error);
+    if (store->log == NULL)
+        return error_set(&store->problem, ERROR_INVALID, "a store in memory keeps no log");
+    struct error_text why = {""};
+    enum error error = segment_log_read(store->log, first_seq, visit, context, &why);
+    if (why.text[0] == '\0' || error == ERROR_NOT_FOUND)
+        return error;
+    return error == ERROR_CORRUPT ? store_fault(store, error, "read the log", why.text)
+                                  : error_set(&store->problem, error, "%s", why.text);
 }
 
-enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most, size_t *deleted)
+/* A prune may end in the middle of a segment: then nothing tells the bytes before the first entry. */
+enum error store_log_bytes_to(struct store *store, uint64_t seq, uint64_t *bytes)
 {
-    struct query query;
-    query_write(&query, store, STATEMENT_LOG_PRUNE,
-                "DELETE FROM log WHERE first_seq IN (SELECT first_seq FROM log"
-                " WHERE first_seq < ?1 AND last_seq < ?1 AND last_seq < ?2"
-                " ORDER BY first_seq LIMIT ?3)",
-                "prune the log");
-    query_bind_number(&query, clamp_ordered(before_seq));
-    query_bind_number(&query, store->now.position.seq);
-    query_bind_number(&query, clamp_ordered(most));
-    enum error error = query_run(&query);
-    size_t count = error == OK ? (size_t)sqlite3_changes(store->database) : 0;
-    if (count > 0)
-        error = load_first(store);
+    if (store->log == NULL)
+        return error_set(&store->problem, ERROR_INVALID, "a store in memory keeps no log");
+    uint64_t first = segment_log_first(store->log);
+    uint64_t last = segment_log_durable(store->log).position.seq;
+    if (first > 0 && seq < first - 1)
+        seq = first - 1;
+    if (seq > last)
+        seq = last;
+    struct segment_log_end end = {0};
+    struct error_text why = {""};
+    enum error error = segment_log_end_at(store->log, seq, &end, &why);
+    if (error == ERROR_NOT_FOUND)
+        error = segment_log_end_at(store->log, first, &end, &why);
     if (error == OK)
-        *deleted = count;
-    return error;
+        *bytes = end.bytes;
+    return error == OK ? OK : error_set(&store->problem, error, "%s", why.text);
+}
+
+/* ---- removing ---- */
+
+void store_log_prune(struct store *store, uint64_t before_seq)
+{
+    ASSERT(!store->in_transaction);
+    if (store->log == NULL)
+        return;
+    uint64_t synced = projection_synced_seq(store->projection);
+    segment_log_prune(store->log, before_seq <= synced ? before_seq : synced + 1);
+    log_note_first(store);
+}
+
+enum error store_log_maintain(struct store *store, struct error_text *why)
+{
+    if (store->log == NULL || !segment_log_wants_spare(store->log))
+        return OK;
+    return segment_log_make_spare(store->log, why);
 }

@@ -3,12 +3,9 @@
 
 #include <string.h>
 
-enum error store_put_members(struct store *store, struct log_position position,
-                             const uint8_t *bytes, size_t size)
+enum error members_write(struct store *store, struct log_position position, const uint8_t *bytes,
+                         size_t size)
 {
-    if (position.seq > INT64_MAX || size > STORE_MEMBERS_MAX)
-        return error_set(&store->problem, ERROR_INVALID,
-                         "keep the list of members: its seq or its size is out of range");
     struct query query;
     query_write(&query, store, STATEMENT_PUT_MEMBERS,
                 "INSERT OR REPLACE INTO cluster_members (one, epoch, seq, bytes)"
@@ -43,11 +40,15 @@ enum error store_get_members(struct store *store, struct log_position *position,
 {
     struct query query;
     bool row;
-    query_read(&query, store, STATEMENT_GET_MEMBERS,
+    struct store *view;
+    enum error error = projection_view(store, PROJECTION_ALL, &view);
+    if (error != OK)
+        return error;
+    query_read(&query, view, STATEMENT_GET_MEMBERS,
                "SELECT epoch, seq, bytes FROM cluster_members WHERE one = 1",
                "read the list of members");
-    enum error error = query_step(&query, &row);
+    error = query_step(&query, &row);
     if (error == OK)
         error = row ? copy_row(&query, position, bytes, size, used) : ERROR_NOT_FOUND;
-    return query_end(&query, error);
+    return projection_end_view(store, view, query_end(&query, error));
 }

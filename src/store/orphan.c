@@ -22,26 +22,46 @@ enum error orphan_load(struct store *store)
     return query_end(&query, error);
 }
 
-/* id 0: the next one. */
-static enum error add(struct store *store, uint64_t id, const struct log_entry *entry)
+/* A rollback of the open transaction must not undo what is durable. */
+static void set_known(struct store *store, uint64_t last, uint64_t count)
 {
-    if (entry->last_seq > INT64_MAX || entry->first_seq > entry->last_seq)
-        return error_set(&store->problem, ERROR_INVALID, "keep an orphan: its seq is out of range");
+    store->now.last_orphan = store->at_begin.last_orphan = last;
+    store->now.orphan_count = store->at_begin.orphan_count = count;
+}
+
+struct addition {
+    uint64_t id; /* 0: the next one; then the one it got */
+    const struct log_entry *entry;
+};
+
+static enum error insert(struct store *store, void *context)
+{
+    struct addition *addition = context;
+    const struct log_entry *entry = addition->entry;
     struct query query;
     query_write(&query, store, STATEMENT_ADD_ORPHAN,
                 "INSERT INTO orphan (id, epoch, first_seq, last_seq, batch)"
                 " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5)",
                 "keep an orphan");
-    query_bind_number(&query, id);
+    query_bind_number(&query, addition->id);
     query_bind_number(&query, entry->epoch);
     query_bind_number(&query, entry->first_seq);
     query_bind_number(&query, entry->last_seq);
     query_bind_bytes(&query, entry->bytes, entry->size);
     enum error error = query_run(&query);
+    addition->id = (uint64_t)sqlite3_last_insert_rowid(store->database);
+    return error;
+}
+
+static enum error add(struct store *store, uint64_t id, const struct log_entry *entry)
+{
+    if (entry->last_seq > INT64_MAX || entry->first_seq > entry->last_seq)
+        return error_set(&store->problem, ERROR_INVALID, "keep an orphan: its seq is out of range");
+    struct addition addition = {.id = id, .entry = entry};
+    enum error error = projection_run(store, insert, &addition);
     if (error != OK)
         return error;
-    store->now.last_orphan = (uint64_t)sqlite3_last_insert_rowid(store->database);
-    store->now.orphan_count++;
+    set_known(store, addition.id, store->now.orphan_count + 1);
     return OK;
 }
 
@@ -85,24 +105,34 @@ enum error store_each_orphan(struct store *store, uint64_t after,
     return query_end(&query, error);
 }
 
+struct removal {
+    uint64_t last;
+    uint64_t count;
+};
+
+static enum error remove_orphans(struct store *store, void *context)
+{
+    struct removal *removal = context;
+    struct query query;
+    query_write(&query, store, STATEMENT_DROP_ORPHANS, "DELETE FROM orphan WHERE id <= ?1",
+                "drop orphans");
+    query_bind_number(&query, clamp_ordered(removal->last));
+    enum error error = query_run(&query);
+    removal->count = (uint64_t)sqlite3_changes64(store->database);
+    return error;
+}
+
 enum error store_drop_orphans(struct store *store, uint64_t last)
 {
     if (store->now.orphan_count == 0)
         return OK;
-    bool alone;
-    enum error error = store_begin_alone(store, &alone);
+    struct removal removal = {.last = last};
+    enum error error = projection_run(store, remove_orphans, &removal);
     if (error != OK)
         return error;
-    struct query query;
-    query_write(&query, store, STATEMENT_DROP_ORPHANS, "DELETE FROM orphan WHERE id <= ?1",
-                "drop orphans");
-    query_bind_number(&query, clamp_ordered(last));
-    error = query_run(&query);
-    if (error == OK)
-        store->now.orphan_count -= (uint64_t)sqlite3_changes64(store->database);
-    if (store->now.orphan_count == 0)
-        store->now.last_orphan = 0;
-    return store_end_alone(store, alone, error);
+    uint64_t count = store->now.orphan_count - removal.count;
+    set_known(store, count == 0 ? 0 : store->now.last_orphan, count);
+    return OK;
 }
 
 static enum error get_sequence(struct store *store, uint64_t *sequence)

@@ -303,13 +303,15 @@ static enum error put(struct store *store, struct part *tail, uint64_t *last_req
     return error;
 }
 
-enum error outcome_write(struct store *store, const struct pending_order *order, size_t count)
+enum error outcome_write(struct store *store, const struct change_order *order, size_t count)
 {
     struct part tail = {.session = order[0].key};
     uint64_t last_request;
     enum error error = load_tail(store, &tail, &last_request);
-    for (size_t i = 0; i < count && error == OK; i++)
-        error = put(store, &tail, &last_request, &store->pending.outcomes[order[i].index].row);
+    for (size_t i = 0; i < count && error == OK; i++) {
+        struct change change = change_get(order[i].batch, order[i].index);
+        error = put(store, &tail, &last_request, &change.row.outcome);
+    }
     if (error == OK)
         error = store_tail(store, &tail, last_request);
     pack_buffer_free(&tail.outcomes);
@@ -347,6 +349,36 @@ static enum error visit_outcome(struct store *store, const struct part *part, ui
     return ERROR_NOT_FOUND;
 }
 
+/* ---- changes that the database may lack ---- */
+
+struct outcome_search {
+    uint64_t session;
+    uint64_t request;
+    uint64_t last_request; /* of the changes */
+    bool is_deleted;
+    bool found;
+    struct outcome_row row;
+};
+
+static bool see_change(void *context, const struct change *change)
+{
+    struct outcome_search *search = context;
+    if (change->kind == CHANGE_SESSION_DELETED) {
+        search->is_deleted = change->row.id == search->session;
+        return !search->is_deleted; /* older changes are deleted, too */
+    }
+    const struct outcome_row *row = &change->row.outcome;
+    if (row->session != search->session)
+        return true;
+    if (row->request > search->last_request)
+        search->last_request = row->request;
+    if (row->request == search->request && !search->found) {
+        search->found = true;
+        search->row = *row;
+    }
+    return true;
+}
+
 enum error store_get_outcome(struct store *store, uint64_t session, uint64_t request,
                              enum error (*visit)(void *context, const struct outcome_row *row),
                              void *context)
@@ -354,10 +386,18 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
     struct outcome_row recent;
     if (find_recent(store, session, request, &recent))
         return visit(context, &recent);
-    struct part part = {.session = session};
-    enum error error = pending_flush(store);
+    struct outcome_search search = {.session = session, .request = request};
+    enum error error = change_each(store, 1u << CHANGE_OUTCOME | 1u << CHANGE_SESSION_DELETED,
+                                   see_change, &search);
     if (error != OK)
         return error;
+    bool has_left =
+        search.last_request > request && search.last_request - request >= STORE_OUTCOME_WINDOW;
+    if (has_left || (search.is_deleted && !search.found))
+        return ERROR_NOT_FOUND;
+    if (search.found)
+        return visit(context, &search.row);
+    struct part part = {.session = session};
     error = query_read_enter(store);
     if (error == OK)
         error = find(store, &part, request);

@@ -52,8 +52,6 @@ static enum error remember(struct store *store, enum error error)
         store->damage = store->problem;
         atomic_store(&store->is_damaged, true);
     }
-    if (store->in_transaction && error != ERROR_EXISTS && store->failure == OK)
-        store->failure = error;
     return error;
 }
 
@@ -101,7 +99,6 @@ static enum error prepare(struct store *store, enum statement which, const char 
 static void start(struct query *query, struct store *store, enum statement which, const char *sql,
                   const char *what)
 {
-    ASSERT(!store->is_committing);
     *query = (struct query){.store = store, .what = what};
     if (store->statements[which] == NULL)
         query->error = prepare(store, which, sql, what);
@@ -112,11 +109,7 @@ static void start(struct query *query, struct store *store, enum statement which
 void query_write(struct query *query, struct store *store, enum statement which, const char *sql,
                  const char *what)
 {
-    ASSERT(store->in_transaction);
-    if (store->failure != OK) {
-        *query = (struct query){.store = store, .what = what, .error = store->failure};
-        return;
-    }
+    ASSERT(store->is_writing);
     start(query, store, which, sql, what);
 }
 
@@ -126,7 +119,6 @@ static const char *const control_sql[STATEMENT_COUNT] = {
     [STATEMENT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [STATEMENT_COMMIT] = "COMMIT",
     [STATEMENT_ROLLBACK] = "ROLLBACK",
-    [STATEMENT_BURY] = "UPDATE node SET failed_commits = failed_commits + 1",
 };
 
 enum error query_control_prepare(struct store *store)
@@ -138,7 +130,7 @@ enum error query_control_prepare(struct store *store)
     return error;
 }
 
-enum error query_control_run(struct store *store, enum statement which, const char *what)
+static enum error run_control(struct store *store, enum statement which, const char *what)
 {
     struct query query;
     start(&query, store, which, NULL, what);
@@ -148,32 +140,52 @@ enum error query_control_run(struct store *store, enum statement which, const ch
     return error;
 }
 
-enum error query_control_commit(struct store *store)
+enum error query_begin(struct store *store)
 {
-    sqlite3_stmt *statement = store->statements[STATEMENT_COMMIT];
-    errno = 0;
-    int code = sqlite3_step(statement);
-    enum error error =
-        code == SQLITE_DONE ? OK : describe(store, code, "commit", &store->commit_problem);
-    (void)sqlite3_reset(statement);
+    ASSERT(!store->is_reader && !store->is_writing && store->open_reads == 0);
+    enum error error = run_control(store, STATEMENT_BEGIN_WRITE, "begin a transaction");
+    store->is_writing = error == OK;
+    store->before_write = store->now;
     return error;
+}
+
+enum error query_commit(struct store *store)
+{
+    enum error error = run_control(store, STATEMENT_COMMIT, "commit");
+    if (error == OK)
+        store->is_writing = false;
+    return error;
+}
+
+/* After some errors SQLite rolls back automatically. */
+void query_roll_back(struct store *store)
+{
+    if (!store->is_writing)
+        return;
+    struct error_text kept = store->problem;
+    if (sqlite3_get_autocommit(store->database) == 0)
+        (void)run_control(store, STATEMENT_ROLLBACK, "roll back");
+    ASSERT(sqlite3_get_autocommit(store->database) != 0);
+    store->is_writing = false;
+    store->now = store->before_write;
+    store->problem = kept;
 }
 
 enum error query_read_enter(struct store *store)
 {
-    if (store->open_reads++ > 0 || store->in_transaction)
+    if (store->open_reads++ > 0 || store->is_writing)
         return OK;
-    enum error error = query_control_run(store, STATEMENT_BEGIN_READ, "begin to read");
+    enum error error = run_control(store, STATEMENT_BEGIN_READ, "begin to read");
     return error == OK && store->is_reader ? store_reader_refresh(store) : error;
 }
 
 void query_read_leave(struct store *store)
 {
     ASSERT(store->open_reads > 0);
-    if (--store->open_reads > 0 || store->in_transaction)
+    if (--store->open_reads > 0 || store->is_writing)
         return;
     if (sqlite3_get_autocommit(store->database) == 0)
-        (void)query_control_run(store, STATEMENT_COMMIT, "end reading");
+        (void)run_control(store, STATEMENT_COMMIT, "end reading");
 }
 
 void query_read(struct query *query, struct store *store, enum statement which, const char *sql,

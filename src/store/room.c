@@ -3,7 +3,7 @@
 
 #define COLUMNS "id, name, folded, topic, owner, is_private, direct_low, direct_high, created_ms"
 
-enum error store_put_room(struct store *store, const struct room_row *row)
+enum error room_write(struct store *store, const struct room_row *row)
 {
     struct query query;
     query_write(&query, store, STATEMENT_PUT_ROOM,
@@ -23,7 +23,7 @@ enum error store_put_room(struct store *store, const struct room_row *row)
     return query_run(&query);
 }
 
-enum error store_delete_room(struct store *store, uint64_t id)
+enum error room_erase(struct store *store, uint64_t id)
 {
     struct query query;
     query_write(&query, store, STATEMENT_DELETE_MEMBERS, "DELETE FROM member WHERE room = ?1",
@@ -59,18 +59,19 @@ enum error store_each_room(struct store *store,
                            void *context)
 {
     struct query query;
-    enum error error = pending_flush(store);
+    struct store *view;
+    enum error error = projection_view(store, PROJECTION_ALL, &view);
     if (error != OK)
         return error;
-    query_read(&query, store, STATEMENT_EACH_ROOM,
+    query_read(&query, view, STATEMENT_EACH_ROOM,
                "SELECT " COLUMNS ", coalesce(last_number, 0), coalesce(last_seq, 0)"
                " FROM room LEFT JOIN run_tail ON room = id ORDER BY id",
                "read the rooms");
     QUERY_EACH(&query, &error, struct room_row, read_room, visit, context);
-    return error;
+    return projection_end_view(store, view, error);
 }
 
-enum error store_put_member(struct store *store, const struct member_row *row)
+enum error room_write_member(struct store *store, const struct member_row *row)
 {
     struct query query;
     query_write(&query, store, STATEMENT_PUT_MEMBER,
@@ -85,7 +86,7 @@ enum error store_put_member(struct store *store, const struct member_row *row)
     return query_run(&query);
 }
 
-enum error store_delete_member(struct store *store, uint64_t room, uint64_t account)
+enum error room_erase_member(struct store *store, uint64_t room, uint64_t account)
 {
     struct query query;
     query_write(&query, store, STATEMENT_DELETE_MEMBER,
@@ -113,11 +114,14 @@ enum error store_each_member(struct store *store,
                              void *context)
 {
     struct query query;
-    query_read(&query, store, STATEMENT_EACH_MEMBER,
+    struct store *view;
+    enum error error = projection_view(store, PROJECTION_ALL, &view);
+    if (error != OK)
+        return error;
+    query_read(&query, view, STATEMENT_EACH_MEMBER,
                "SELECT room, account, state, since_seq, until_seq FROM member"
                " ORDER BY room, account",
                "read the members");
-    enum error error;
     QUERY_EACH(&query, &error, struct member_row, read_member, visit, context);
-    return error;
+    return projection_end_view(store, view, error);
 }

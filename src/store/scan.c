@@ -65,8 +65,9 @@ static enum error fault(struct slice *slice, const char *table, const char *key,
 
 /* ---- what SQLite checks ---- */
 
-static const char *const small_tables[] = {"node",    "epoch_start", "cluster_members", "account",
-                                           "session", "room",        "member"};
+static const char *const small_tables[] = {"node",    "epoch_start", "cluster_members",
+                                           "account", "session",     "room",
+                                           "member",  "log_end",     "log_base"};
 
 static enum error check_table_once(struct slice *slice, const char *table, bool is_final)
 {
@@ -109,45 +110,34 @@ static enum error scan_small(struct slice *slice)
 
 /* ---- the log ---- */
 
-static enum error see_batch(void *context, const struct log_entry *row)
+static enum error see_copy(void *context, const struct log_entry *entry)
 {
     struct slice *slice = context;
-    struct store_scan *scan = slice->scan;
-    if (scan->is_within && row->last_seq <= scan->key)
-        return OK; /* the one before */
-    bool follows = scan->is_within && row->first_seq == scan->key + 1;
-    if (!follows && row->first_seq == 1)
-        memset(scan->digest, 0, sizeof scan->digest);
-    if (follows || row->first_seq == 1) {
-        log_digest_next(scan->digest, row->bytes, row->size);
-        if (memcmp(scan->digest, row->digest, sizeof scan->digest) != 0)
-            return fault(slice, "log", "first_seq", row->first_seq, "it does not fit its digest");
-    }
-    memcpy(scan->digest, row->digest, sizeof scan->digest);
-    scan->is_within = true;
-    scan->key = row->last_seq;
-    return count(slice, ROW_BYTES + row->size) ? OK : ERROR_CANCELLED;
+    (void)count(slice, ROW_BYTES + entry->size);
+    return OK;
 }
 
-/* The log may have been pruned since the last slice. */
+/* A snapshot carries the log as rows, which one slice reads. */
+static enum error scan_log_copy(struct slice *slice)
+{
+    enum error error = log_copy_each(slice->store, see_copy, slice);
+    return error == OK ? next_part(slice) : error;
+}
+
 static enum error scan_log(struct slice *slice)
 {
-    struct store_scan *scan = slice->scan;
-    enum error error = query_read_enter(slice->store);
-    uint64_t first = store_log_first(slice->store);
-    uint64_t last = store_position(slice->store).seq;
-    bool is_over = first == 0 || (scan->is_within && scan->key >= last);
-    if (scan->is_within && scan->key + 1 < first)
-        scan->is_within = false;
-    if (error == OK && !is_over)
-        error =
-            store_log_read(slice->store, scan->is_within ? scan->key + 1 : first, see_batch, slice);
-    is_over = is_over || (error == OK && scan->key >= last);
-    query_read_leave(slice->store);
-    if (error == ERROR_NOT_FOUND || (error == OK && !is_over))
-        return store_fault(slice->store, ERROR_CORRUPT, "check the database",
-                           "the ends of table log contradict each other");
-    return error == OK ? next_part(slice) : error;
+    struct store *store = slice->store;
+    if (store->log == NULL)
+        return scan_log_copy(slice);
+    bool is_done = false;
+    struct error_text why = {""};
+    size_t most = slice->left;
+    enum error error = segment_log_scan(store->log, &slice->scan->log, most, &is_done, &why);
+    (void)count(slice, most);
+    if (error != OK)
+        return error == ERROR_CORRUPT ? store_fault(store, error, "check the log", why.text)
+                                      : error_set(&store->problem, error, "%s", why.text);
+    return is_done ? next_part(slice) : OK;
 }
 
 static enum error see_orphan(void *context, uint64_t id, const struct log_entry *row)

@@ -7,16 +7,24 @@
 static const char schema[] =
     /* node: one row. The id of the node is in a file of its own (node_file.c). */
     "CREATE TABLE node ("
-    " one INTEGER PRIMARY KEY, cluster BLOB NOT NULL, failed_commits INTEGER NOT NULL) STRICT;"
-    "INSERT INTO node VALUES (1, zeroblob(16), 0);"
+    " one INTEGER PRIMARY KEY, cluster BLOB NOT NULL) STRICT;"
+    "INSERT INTO node VALUES (1, zeroblob(16));"
 
     "CREATE TABLE epoch_start (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
-    /* end_bytes: the sizes of all batches up to this one, those that were pruned included. batch comes
-     * last, so that SQLite reads the other columns without its overflow pages. */
-    "CREATE TABLE log ("
+    /* log_end: one row, the end of the log that the other rows show. bytes: the sizes of all entries up
+     * to there, those that were pruned included. */
+    "CREATE TABLE log_end ("
+    " one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, digest BLOB NOT NULL, time_ms INTEGER NOT NULL,"
+    " has_chat INTEGER NOT NULL) STRICT;"
+    "INSERT INTO log_end VALUES (1, 0, 0, 0, zeroblob(32), 0, 0);"
+    /* Of a snapshot: see log_copy.c. */
+    "CREATE TABLE log_base ("
+    " one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, digest BLOB NOT NULL) STRICT;"
+    "CREATE TABLE log_copy ("
     " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"
-    " kind INTEGER NOT NULL, end_bytes INTEGER NOT NULL, digest BLOB NOT NULL,"
-    " batch BLOB NOT NULL) STRICT;"
+    " kind INTEGER NOT NULL, entry BLOB NOT NULL) STRICT;"
     "CREATE TABLE orphan ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,"
     " last_seq INTEGER NOT NULL, batch BLOB NOT NULL) STRICT;"

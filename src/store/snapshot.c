@@ -59,8 +59,7 @@ static enum error copy_all(struct copy *copy)
 static int read_position(struct copy *copy)
 {
     sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(copy->database,
-                                  "SELECT epoch, last_seq FROM log ORDER BY first_seq DESC LIMIT 1",
+    int code = sqlite3_prepare_v2(copy->database, "SELECT epoch, seq FROM log_end WHERE one = 1",
                                   -1, &statement, NULL);
     if (code == SQLITE_OK)
         code = sqlite3_step(statement);
@@ -69,10 +68,22 @@ static int read_position(struct copy *copy)
         copy->position.seq = (uint64_t)sqlite3_column_int64(statement, 1);
     }
     (void)sqlite3_finalize(statement);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+    return code == SQLITE_ROW ? SQLITE_OK : code;
 }
 
-/* Removes the node's own data, also from free pages. */
+static enum error add_log(struct copy *copy)
+{
+    struct segment_log_end end = copy->store->now.end.at; /* a store in memory has no log */
+    end.position = copy->position;
+    return log_copy_fill(copy->database, copy->store->log, &end, &copy->store->problem);
+}
+
+static int run(struct copy *copy, const char *sql)
+{
+    return sqlite3_exec(copy->database, sql, NULL, NULL, NULL);
+}
+
+/* Removes the node's own data, also from free pages, and adds the log. */
 static enum error make_nobodys(struct copy *copy)
 {
     errno = 0;
@@ -80,16 +91,16 @@ static enum error make_nobodys(struct copy *copy)
         sqlite3_open_v2(copy->partial, &copy->database,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (code == SQLITE_OK)
-        code = sqlite3_exec(copy->database,
-                            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-                            "PRAGMA cache_size = -512; PRAGMA secure_delete = ON;"
-                            "BEGIN; UPDATE node SET failed_commits = 0;"
-                            "DELETE FROM orphan; DELETE FROM sqlite_sequence;"
-                            "COMMIT",
-                            NULL, NULL, NULL);
+        code = run(copy, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+                         "PRAGMA cache_size = -512; PRAGMA secure_delete = ON;"
+                         "BEGIN; DELETE FROM orphan; DELETE FROM sqlite_sequence");
     if (code == SQLITE_OK)
         code = read_position(copy);
-    enum error error = code == SQLITE_OK ? OK : copy_problem(copy, code);
+    enum error error = code == SQLITE_OK ? add_log(copy) : OK;
+    if (code == SQLITE_OK && error == OK)
+        code = run(copy, "COMMIT");
+    if (code != SQLITE_OK)
+        error = copy_problem(copy, code);
     (void)sqlite3_close(copy->database);
     copy->database = NULL;
     return error;
@@ -110,7 +121,9 @@ static enum error publish(struct copy *copy)
 
 static enum error fill(struct copy *copy)
 {
-    enum error error = make_file(copy);
+    enum error error = projection_reach(copy->store, PROJECTION_ALL);
+    if (error == OK)
+        error = make_file(copy);
     if (error != OK)
         return error;
     error = copy_all(copy);

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Pages that are kept in memory. A batch with more dirty pages spills into the WAL before its
- * commit, which only costs time. */
+/* Pages that are kept in memory. Changed pages stay there until the end of the transaction, whatever their
+ * number, so that a transaction that is rolled back writes nothing. */
 #define CACHE_KIB 2048
 #define READER_CACHE_KIB 512
 /* The commit that fills the WAL with this many pages also moves them into the database. */
@@ -22,6 +22,10 @@
 #define WAL_BYTES_KEPT (16 * 1024 * 1024)
 /* Only a reader's first moment can keep the writer waiting, or the other way round. */
 #define BUSY_MS 2000
+/* Of changes in memory. */
+#define UNPROJECTED_BYTES_MAX (size_t)(64 * 1024 * 1024)
+/* A copy of an entry in a snapshot takes no more than this many times its bytes. */
+#define LOG_COPY_FACTOR 2
 
 static const char *advice(enum error error)
 {
@@ -141,13 +145,15 @@ static int on_wal_commit(void *context, sqlite3 *database, const char *name, int
     return SQLITE_OK;
 }
 
-static enum error configure(struct store *store, struct error_text *why)
+/* synchronous: FULL syncs each commit, NORMAL only what a checkpoint needs. */
+static enum error configure(struct store *store, const char *synchronous, struct error_text *why)
 {
     char sql[192];
     (void)sqlite3_snprintf(sizeof sql, sql,
-                           "PRAGMA synchronous = FULL; PRAGMA secure_delete = FAST;"
-                           "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = %d",
-                           WAL_BYTES_KEPT);
+                           "PRAGMA synchronous = %s; PRAGMA secure_delete = FAST;"
+                           "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = %d;"
+                           "PRAGMA cache_spill = OFF",
+                           synchronous, WAL_BYTES_KEPT);
     (void)sqlite3_wal_hook(store->database, on_wal_commit, store);
     (void)sqlite3_busy_timeout(store->database, BUSY_MS);
     enum error error = harden(store, why);
@@ -196,32 +202,46 @@ static enum error load_knowledge(struct store *store, struct error_text *why)
     if (error == OK)
         error = problem_of(store, identity_load(store), why);
     if (error == OK)
-        error = problem_of(store, log_load_position(store, true), why);
+        error = problem_of(store, log_end_load(store), why);
     if (error == OK)
         error = problem_of(store, epoch_load(store), why);
     if (error == OK)
         error = problem_of(store, orphan_load(store), why);
     if (error == OK)
         error = problem_of(store, timeline_load(store), why);
+    if (error == OK)
+        error = problem_of(store, log_copy_load_first(store), why);
     return error;
 }
 
-static enum error load(struct store *store, struct error_text *why)
+/* After load: the rest of a store that is in use. */
+enum error store_begin_use(struct store *store, struct error_text *why)
 {
-    enum error error = load_knowledge(store, why);
-    if (error == OK && store->path != NULL)
+    if (store->path == NULL)
+        return OK;
+    enum error error = log_open(store, why);
+    if (error == OK)
+        error = projection_open(store, why);
+    if (error == OK)
         folder_watch_files(store); /* the WAL is there by now */
     return error;
 }
 
-static struct store *new_store(void)
+static struct store *new_store(const struct store_options *options)
 {
     struct store *store = sqlite3_malloc64(sizeof *store);
     if (store == NULL)
         return NULL;
     memset(store, 0, sizeof *store);
     store->lock = -1;
+    store->unprojected_max = UNPROJECTED_BYTES_MAX;
     store->node.descriptor = -1;
+    store->chain =
+        options == NULL || options->chain == NULL ? segment_log_chain_bytes : options->chain;
+    uint64_t replay = options == NULL ? 0 : options->replay_bytes;
+    store->sync_bytes =
+        (replay == 0 ? STORE_REPLAY_BYTES : replay) / 2; /* the rest may come meanwhile */
+    store->segment_bytes = options == NULL ? 0 : options->segment_bytes;
     return store;
 }
 
@@ -276,7 +296,7 @@ enum error store_open(struct store **out, const struct store_options *options,
     ASSERT(options->node_id >= 1 && options->node_id <= UINT16_MAX);
     (void)pthread_once(&once, configure_libraries);
     const char *shown = options->folder == NULL ? "memory" : options->folder;
-    struct store *store = new_store();
+    struct store *store = new_store(options);
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "open store: out of memory");
     enum error error = OK;
@@ -285,11 +305,13 @@ enum error store_open(struct store **out, const struct store_options *options,
     if (error == OK)
         error = open_database(store, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, why);
     if (error == OK)
-        error = configure(store, why);
+        error = configure(store, "FULL", why);
     if (error == OK)
         error = open_node(store, options->node_id, why);
     if (error == OK)
-        error = load(store, why);
+        error = load_knowledge(store, why);
+    if (error == OK)
+        error = store_begin_use(store, why);
     if (error != OK) {
         store_close(store);
         return error_prefix(why, error, "open store %s", shown);
@@ -307,7 +329,7 @@ static enum error check_ours(struct store *store, struct error_text *why)
 
 enum error store_open_file(struct store **out, const char *path, struct error_text *why)
 {
-    struct store *store = new_store();
+    struct store *store = new_store(NULL);
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     enum error error = OK;
@@ -319,9 +341,35 @@ enum error store_open_file(struct store **out, const char *path, struct error_te
     if (error == OK)
         error = check_ours(store, why);
     if (error == OK)
-        error = configure(store, why);
+        error = configure(store, "FULL", why);
     if (error == OK)
-        error = load(store, why);
+        error = load_knowledge(store, why);
+    if (error == OK)
+        *out = store;
+    else
+        store_close(store);
+    return error;
+}
+
+enum error store_open_writer(struct store **out, const char *path, struct error_text *why)
+{
+    struct store *store = new_store(NULL);
+    if (store == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    enum error error = OK;
+    store->path = sqlite3_mprintf("%s", path);
+    if (store->path == NULL)
+        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
+    if (error == OK)
+        error = open_database(store, SQLITE_OPEN_READWRITE, why);
+    if (error == OK)
+        error = configure(store, "NORMAL", why);
+    if (error == OK)
+        error = problem_of(store, query_control_prepare(store), why);
+    if (error == OK)
+        error = problem_of(store, log_end_load(store), why);
+    if (error == OK)
+        error = problem_of(store, timeline_load(store), why);
     if (error == OK)
         *out = store;
     else
@@ -331,7 +379,7 @@ enum error store_open_file(struct store **out, const char *path, struct error_te
 
 enum error store_open_check(struct store **out, const char *path, struct error_text *why)
 {
-    struct store *store = new_store();
+    struct store *store = new_store(NULL);
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "check %s: out of memory", path);
     store->path = sqlite3_mprintf("%s%s", path[0] == '/' ? "" : "./", path);
@@ -370,10 +418,12 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
         return error_set(why, ERROR_INVALID, "a store in memory has no readers");
     if (store_check_files(writer, why) != OK) /* it would read another database */
         return error_prefix(why, ERROR_CLOSED, "open reader of %s", writer->path);
-    struct store *store = new_store();
+    struct store *store = new_store(NULL);
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "open reader: out of memory");
     store->is_reader = true;
+    store->log = writer->log;
+    store->projection = writer->projection;
     enum error error = OK;
     store->path = sqlite3_mprintf("%s", writer->path);
     if (store->path == NULL)
@@ -403,6 +453,11 @@ void store_close(struct store *store)
     if (store == NULL)
         return;
     store_rollback(store);
+    query_roll_back(store);
+    if (!store->is_reader) {
+        projection_close(store->projection);
+        segment_log_close(store->log);
+    }
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize(store->statements[i]);
     /* Closing removes the WAL by its name, which may be another database's by now. */
@@ -416,7 +471,6 @@ void store_close(struct store *store)
     sqlite3_free(store->path);
     sqlite3_free(store->epochs);
     sqlite3_free(store->recent);
-    pending_free(store);
     pack_buffer_free(&store->scratch);
     sqlite3_free(store);
 }
@@ -443,6 +497,8 @@ enum error store_size(struct store *store, uint64_t *bytes)
         *bytes = query_column_ordered(&query);
         error = query_row_error(&query);
     }
+    if (error == OK && store->log != NULL)
+        *bytes += LOG_COPY_FACTOR * segment_log_size(store->log) + store_unprojected_bytes(store);
     return query_end(&query, error);
 }
 
@@ -451,57 +507,109 @@ enum error store_size(struct store *store, uint64_t *bytes)
 enum error store_begin(struct store *store)
 {
     ASSERT(!store->is_reader && !store->in_transaction && store->open_reads == 0);
-    enum error error = query_control_run(store, STATEMENT_BEGIN_WRITE, "begin a transaction");
-    if (error != OK)
-        return error;
     store->in_transaction = true;
     store->failure = OK;
-    store->commit_failed = false;
     store->at_begin = store->now;
     return OK;
 }
 
-enum error store_flush(struct store *store)
+/* Without a projection the rows are written with the commit. */
+static enum error write_rows(struct store *store)
 {
-    ASSERT(store->in_transaction && !store->is_committing);
-    return pending_flush(store);
-}
-
-/* A cache that is full would spill changed pages into the log. (PRAGMA cache_spill has no effect within a
- * transaction.) */
-void store_isolate(struct store *store)
-{
-    ASSERT(!store->is_committing);
-    wal_writes_forbid();
-    node_file_close(&store->node);
-    (void)sqlite3_exec(store->database, "PRAGMA cache_size = -1048576", NULL, NULL, NULL);
+    enum error error = query_begin(store);
+    if (error == OK && store->open != NULL) {
+        store->open->end = store->now.end;
+        error = change_write(store, store->open, store->open);
+    }
+    if (error != OK)
+        query_roll_back(store);
+    return error;
 }
 
 enum error store_commit_prepare(struct store *store)
 {
     ASSERT(store->in_transaction && !store->is_committing);
-    enum error error = pending_flush(store);
+    enum error error = store->failure;
+    if (error == OK && store->projection == NULL)
+        error = write_rows(store);
     store->is_committing = error == OK;
+    store->failure = error;
     return error;
+}
+
+/* A database that cannot follow the log must not let the memory grow. */
+static enum error make_room(struct store *store)
+{
+    return store_unprojected_bytes(store) <= store->unprojected_max
+               ? OK
+               : store_project(store, false, &store->commit_problem);
+}
+
+static bool has_entries(const struct store *store)
+{
+    return store->now.end.at.position.seq != store->at_begin.end.at.position.seq;
+}
+
+/* Rows that come without an entry of the log are in the database only. */
+static enum error write_rows_alone(struct store *store)
+{
+    return store->open == NULL || has_entries(store)
+               ? OK
+               : projection_write_open(store, &store->commit_problem);
 }
 
 enum error store_commit_write(struct store *store)
 {
-    return query_control_commit(store);
+    store->commit_problem.text[0] = '\0';
+    if (store->projection == NULL)
+        return query_commit(store);
+    store->has_reached_log = false;
+    enum error error = make_room(store);
+    if (error != OK)
+        return error;
+    store->has_reached_log = true;
+    error = segment_log_write(store->log);
+    return error == OK ? write_rows_alone(store) : error;
+}
+
+static enum error finish_in_memory(struct store *store, enum error written)
+{
+    projection_drop_batch(NULL, store->open);
+    store->open = NULL;
+    store->in_transaction = written != OK;
+    store->failure = written;
+    return written;
+}
+
+static void finish_rows(struct store *store)
+{
+    store->in_transaction = false;
+    if (store->open == NULL)
+        return;
+    if (has_entries(store)) {
+        projection_push(store);
+        return;
+    }
+    projection_drop_batch(store->projection, store->open);
+    store->open = NULL;
 }
 
 enum error store_commit_finish(struct store *store, enum error written)
 {
     ASSERT(store->is_committing);
     store->is_committing = false;
-    if (written == OK) {
-        store->in_transaction = false;
+    if (store->projection == NULL)
+        return finish_in_memory(store, written);
+    enum error error = store->has_reached_log ? segment_log_finish(store->log, written) : written;
+    if (error == OK) {
+        log_note_first(store);
+        finish_rows(store);
         return OK;
     }
-    store->commit_failed = true;
-    store->failure = written;
-    store->problem = store->commit_problem;
-    return written;
+    store->failure = error;
+    const char *problem = store->commit_problem.text[0] != '\0' ? store->commit_problem.text
+                                                                : segment_log_problem(store->log);
+    return error_set(&store->problem, error, "commit: %s", problem);
 }
 
 enum error store_commit(struct store *store)
@@ -510,55 +618,19 @@ enum error store_commit(struct store *store)
     return error == OK ? store_commit_finish(store, store_commit_write(store)) : error;
 }
 
-/* A commit that failed during the sync has left its frames in the WAL, where the next process would
- * take them for valid. Overwriting the first frame prevents that. If the disk refuses that too, its
- * content is unknown (store.h). */
-static void bury_failed_commit(struct store *store)
-{
-    struct error_text kept = store->problem;
-    if (store_begin(store) == OK) {
-        enum error error = query_control_run(store, STATEMENT_BURY, "undo a failed commit");
-        if (error == OK)
-            error = store_commit(store);
-        if (error != OK) {
-            store->commit_failed = false;
-            store_rollback(store);
-        }
-    }
-    store->problem = kept;
-}
-
-/* After some errors SQLite rolls back automatically. */
 void store_rollback(struct store *store)
 {
     if (!store->in_transaction)
         return;
     ASSERT(!store->is_committing);
-    if (sqlite3_get_autocommit(store->database) == 0)
-        (void)query_control_run(store, STATEMENT_ROLLBACK, "roll back");
-    ASSERT(sqlite3_get_autocommit(store->database) != 0);
-    pending_clear(store);
+    if (store->projection == NULL)
+        query_roll_back(store);
+    else
+        segment_log_roll_back(store->log);
+    projection_drop_batch(store->projection, store->open);
+    store->open = NULL;
     outcome_forget(store);
     store->in_transaction = false;
     store->failure = OK;
     store->now = store->at_begin;
-    if (store->commit_failed && store->path != NULL)
-        bury_failed_commit(store);
-}
-
-enum error store_begin_alone(struct store *store, bool *alone)
-{
-    *alone = !store->in_transaction;
-    return *alone ? store_begin(store) : OK;
-}
-
-enum error store_end_alone(struct store *store, bool alone, enum error error)
-{
-    if (!alone)
-        return error;
-    if (error == OK)
-        error = store_commit(store);
-    if (error != OK)
-        store_rollback(store);
-    return error;
 }

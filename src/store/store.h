@@ -1,22 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* store.h - the database of a server. The only folder that includes sqlite3.h.
+/* store.h - the log and the database of a server. The only folder that includes sqlite3.h.
  *
- * One store is one SQLite database (WAL, synchronous=FULL) in a data folder, or one in memory for
- * tests and simulation. The database holds the state of the chat as plain rows, the log of batches,
- * the history of epochs and the id of the cluster. src/chat gives the rows their meaning. The id of
- * the node and its promise are in a file of their own in the folder, so that a promise waits for no
- * page of the database.
+ * A store is the log of batches in files of its own (segment_log.h) and one SQLite database in a data
+ * folder. For tests there is a store in memory, which keeps no log. The database holds the state of the chat
+ * as plain rows, the history of epochs and the id of the cluster. src/chat gives the rows their meaning.
+ * The id of the node and its promise are in a file of their own in the folder, so that a promise waits
+ * for no page of the database.
  *
- * Writes happen inside one transaction at a time: store_begin, any number of puts, one
- * store_log_append, store_commit. When store_commit returns OK everything is durable; after any
- * error nothing of the transaction is there once store_rollback has been called. A write that fails
- * breaks its transaction: further writes and store_commit return the same error and only
- * store_rollback helps (ERROR_EXISTS and ERROR_INVALID break nothing). Events and outcomes may be
- * written as late as in store_commit, which then has their errors.
+ * The log is the truth, and the database a projection of it. Writes happen inside one transaction at a
+ * time: store_begin, any number of puts, store_log_append, store_commit. The puts collect changes of
+ * rows in memory; the commit makes the entries of the log durable with one write and one sync.
+ * store_project brings the database up to date later, in large transactions. Reads show committed
+ * changes, and those of the open transaction to its owner: they find them in memory, or bring the
+ * database up to date first.
  *
- * If the disk fails in the middle of store_commit, store_rollback removes the partial transaction
- * from the files. If the disk refuses that too, the next store_open may find the whole transaction,
- * but never a part. The same holds after a crash during store_commit.
+ * When store_commit returns OK the transaction is durable; after any error nothing of it is there once
+ * store_rollback has been called. A write that fails breaks its transaction: further writes and
+ * store_commit return the same error and only store_rollback helps (ERROR_INVALID breaks nothing).
+ *
+ * A process that ends may leave a database that is behind the log. Then store_position is that of the
+ * database, and the caller replays before anything else: reads the entries up to store_log_last, and
+ * applies them in transactions with store_log_append, which writes nothing.
+ *
+ * If the disk fails in the middle of store_commit, the log is undone on the disk. If the disk refuses
+ * that too, the next store_open may find a beginning of the transaction's entries, but never a part of
+ * one. The same holds after a crash during store_commit.
  *
  * Threads: a store belongs to one thread at a time. A second thread reads through a store of its
  * own (store_open_reader). Pointers in rows that are handed to a visitor are valid during that call
@@ -30,6 +38,7 @@
 #include "base/epoch_history.h"
 #include "base/error.h"
 #include "base/log_entry.h"
+#include "segment_log/segment_log.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,9 +54,14 @@ struct store;
 /* ---- opening ---- */
 
 struct store_options {
-    const char *folder; /* made (mode 0700) with its parents if missing; NULL: in memory */
-    uint64_t node_id;   /* 1..65535; written into a new folder, compared with an old one's */
+    const char *folder;       /* made (mode 0700) with its parents if missing; NULL: in memory */
+    uint64_t node_id;         /* 1..65535; written into a new folder, compared with an old one's */
+    uint64_t segment_bytes;   /* of a file of the log (segment_log.h); 0: the default */
+    uint64_t replay_bytes;    /* bound of what a start replays; 0: STORE_REPLAY_BYTES */
+    segment_log_chain *chain; /* of the digest of the log; NULL: segment_log_chain_bytes */
 };
+
+#define STORE_REPLAY_BYTES (16u * 1024u * 1024u)
 
 /* Opens or creates. *out: ended with store_close. Reads a number of pages that does not depend on
  * the size of the database; store_scan reads all of it.
@@ -92,14 +106,27 @@ enum error store_begin(struct store *store);
 enum error store_commit(struct store *store);
 void store_rollback(struct store *store); /* does nothing if no transaction is open */
 
-/* Writes the collected events and outcomes of the open transaction, as store_commit would. So their
- * errors appear before the log entry is written. Errors: as store_commit. */
-enum error store_flush(struct store *store);
+/* Around a fork: after store_pause the database is up to date, and no other thread uses it until
+ * store_resume, in the parent. The child calls store_isolate. Errors: of writing the database; then
+ * store_resume must not be called. */
+enum error store_pause(struct store *store);
+void store_resume(struct store *store);
 
 /* For a child process made by fork: from now on no store of the process writes to a file. The
- * changes of the open transaction stay in memory, and so does a promise. store_commit must not be called. The caller's
- * thread owned the store when it forked, and no commit was under way. */
+ * changes of the open transaction stay in memory, and so does a promise. store_commit must not be called.
+ * The caller's thread owned the store when it forked after store_pause, and no commit was under way. */
 void store_isolate(struct store *store);
+
+/* The changes of the open transaction. */
+size_t store_change_count(const struct store *store);
+
+/* Writes the rows of one of them, 0 for the first, into the database, and does not commit. For an isolated
+ * child, which calls it for each in turn and finds out whether that ends the process. Errors: as
+ * store_project. */
+enum error store_try_change(struct store *store, size_t index);
+
+/* Takes one of them back: the database will never have it. The changes behind it move up. */
+void store_drop_change(struct store *store, size_t index);
 
 /* store_commit in three parts, so that the thread that owns the store can continue while the disk
  * works. After store_commit_prepare returned OK, one thread calls store_commit_write. Then the
@@ -112,17 +139,42 @@ enum error store_commit_prepare(struct store *store);
 enum error store_commit_write(struct store *store);
 enum error store_commit_finish(struct store *store, enum error written);
 
+/* ---- the projection ---- */
+
+/* Brings the database up to date with what was committed when the call began, in large transactions.
+ * wants_sync: a loss of power takes nothing of that back any more; else it is synced once half of
+ * replay_bytes is not. Any thread; not while the store is being opened, closed or installed into.
+ * Errors, with a sentence in why: the changes stay in memory, and a later call tries again. A commit
+ * returns the error once the changes take too much memory. */
+enum error store_project(struct store *store, bool wants_sync, struct error_text *why);
+
+/* Is told around each transaction that writes the rows of entries, in the thread that does. One for a store, set
+ * by its owner before other threads use it. */
+struct store_projection_watch {
+    void *context;
+    void (*begin)(void *context, struct log_position last, uint64_t first_seq);
+    void (*end)(void *context);
+};
+void store_watch_projection(struct store *store, struct store_projection_watch watch);
+
+/* The bytes of memory that changes take which the database lacks. Any thread. */
+size_t store_unprojected_bytes(struct store *store);
+
+/* Prepares the next file of the log, and removes pruned ones. Any thread, beside all but opening, closing
+ * and installing. An error is no reason to stop: the next commit does the work. */
+enum error store_log_maintain(struct store *store, struct error_text *why);
+
 /* ---- identity, position, epochs ---- */
 
 /* The random id of the cluster; all zero until it was set (which happens once, or again after
- * store_reset). Setting it to another: ERROR_MISMATCH. Outside a transaction it is one of its own, durable on return. */
+ * store_reset). Setting it to another: ERROR_MISMATCH. In a transaction of its own, durable on return. */
 void store_cluster(const struct store *store, uint8_t cluster[static STORE_CLUSTER_BYTES]);
 enum error store_set_cluster(struct store *store,
                              const uint8_t cluster[static STORE_CLUSTER_BYTES]);
 
 /* Whether there is nothing of a chat: no batch of kind LOG_ENTRY_CHAT was ever written, and no orphan is
  * kept. */
-enum error store_is_blank(struct store *store, bool *is_blank);
+bool store_is_blank(const struct store *store);
 /* Makes a blank database one of no cluster, with an empty log, and then the promise 0; the node's id
  * stays. Outside of transactions, durable on return. ERROR_MISMATCH: it is not blank. After another
  * error the database may be reset and the promise not; calling it again ends that. */
@@ -139,11 +191,19 @@ uint64_t store_promised(const struct store *store);
  * higher promise may be there. Errors: ERROR_DISK_FULL, ERROR_IO and those of the system. */
 enum error store_set_promised(struct store *store, uint64_t promised);
 
-/* The last delta in the log, including those of the open transaction; (0, 0) when empty. */
+/* The last delta of the store's state, including those of the open transaction; (0, 0) when empty. Behind
+ * store_log_last only until the log is replayed. */
 struct log_position store_position(const struct store *store);
 
-/* The running digest over all batches up to there: digest' = BLAKE2b-256(digest || batch). The
- * digest of an empty log is all zero. */
+/* The last delta in the log on the disk. */
+struct log_position store_log_last(const struct store *store);
+
+/* The time of the last delta, in ms since 1970, as it was noted in the last transaction; 0: none. */
+uint64_t store_time_ms(const struct store *store);
+void store_note_time(struct store *store, uint64_t time_ms);
+
+/* The running digest over all batches up to there: the chain of the options. The digest of an empty log
+ * is all zero. */
 void store_digest(const struct store *store, uint8_t digest[static LOG_DIGEST_BYTES]);
 
 /* Adds an epoch to the history. ERROR_INVALID: it does not ascend (epoch_history_ascends). */
@@ -164,25 +224,28 @@ uint64_t store_epoch_at(const struct store *store, uint64_t seq);
  * INT64_MAX. */
 enum error store_log_append(struct store *store, const struct log_entry *entry);
 
-/* Visits the batches from the one that holds first_seq on, in order, until visit returns anything
- * but OK (which is then returned). ERROR_NOT_FOUND: first_seq was pruned or is past the end. */
+/* Visits the durable batches from the one that holds first_seq on, in order, until visit returns anything
+ * but OK (which is then returned). ERROR_NOT_FOUND: first_seq was pruned or is past the end.
+ * ERROR_INVALID: a store in memory keeps no log. */
 enum error store_log_read(struct store *store, uint64_t first_seq,
                           enum error (*visit)(void *context, const struct log_entry *entry),
                           void *context);
 
-/* Deletes whole batches that end before seq, at most `most` of them; *deleted: how many. The last
- * batch always stays: position and digest are its. */
-enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most, size_t *deleted);
+/* Forgets whole batches that end before before_seq, as far as the synced database has them. The last batch
+ * always stays. Outside of transactions. */
+void store_log_prune(struct store *store, uint64_t before_seq);
 
-/* First seq still in the log; 0 when the log is empty. */
+/* First seq still in the log; if a log that began with a snapshot has no entry, the one after the
+ * snapshot's last; 0 when there never was an entry. Not for readers. */
 uint64_t store_log_first(const struct store *store);
 
 /* The sizes in bytes of all batches that were ever appended, pruned ones and those of the open
  * transaction included. */
 uint64_t store_log_bytes(const struct store *store);
 
-/* The same of the batches that end at seq or before. If seq was pruned, of all pruned batches. The
- * difference of the two is what the log holds after seq. Reads one row. Errors: as store_log_read. */
+/* The same of the durable batches up to the one that holds seq. If seq was pruned, of all pruned batches;
+ * if it is past the end, of all durable ones. The
+ * difference of the two is what the log holds after seq. Errors: as store_log_read. */
 enum error store_log_bytes_to(struct store *store, uint64_t seq, uint64_t *bytes);
 
 /* ---- the members of the cluster ---- */
@@ -204,16 +267,15 @@ enum error store_get_members(struct store *store, struct log_position *position,
  * more. The node keeps it until the new master has merged it. Orphans belong to the node, not to
  * the replicated state or to snapshots. store_install makes orphans of the end of the log. */
 
-/* Keeps a copy; the digest is ignored. ERROR_INVALID: last_seq is less than first_seq or over
- * INT64_MAX. */
+/* Keeps a copy, in a transaction of its own; the digest is ignored. ERROR_INVALID: last_seq is less than
+ * first_seq or over INT64_MAX. */
 enum error store_add_orphan(struct store *store, const struct log_entry *entry);
 /* Visits the orphans with an id > after in ascending order of their ids. An id is never used again. */
 enum error store_each_orphan(struct store *store, uint64_t after,
                              enum error (*visit)(void *context, uint64_t id,
                                                  const struct log_entry *entry),
                              void *context);
-/* Drops those with an id of at most last. Outside a transaction it is one of its own, durable on
- * return. */
+/* Drops those with an id of at most last, in a transaction of its own, durable on return. */
 enum error store_drop_orphans(struct store *store, uint64_t last);
 
 /* From memory, so not for readers. The highest id there is, 0: there are none; how many. */
@@ -236,13 +298,13 @@ struct account_row {
     uint64_t deleted_ms;    /* 0: not deleted */
     uint64_t delivered_seq; /* every event up to here was received by a device */
 };
-/* ERROR_EXISTS: another account has the folded name; the store is unchanged. */
+/* The caller ensures that no other account has the folded name: the projection fails otherwise. */
 enum error store_put_account(struct store *store, const struct account_row *row);
 /* ERROR_NOT_FOUND: no such id. */
 enum error store_get_account(struct store *store, uint64_t id,
                              enum error (*visit)(void *context, const struct account_row *row),
                              void *context);
-/* ERROR_NOT_FOUND: no such id. */
+/* Of an account that there is. */
 enum error store_set_delivered(struct store *store, uint64_t account, uint64_t seq);
 enum error store_each_account(struct store *store,
                               enum error (*visit)(void *context, const struct account_row *row),
@@ -280,7 +342,7 @@ struct room_row {
     uint64_t last_number; /* read only: of its last message, 0: none */
     uint64_t last_seq;    /* read only: of its last event, 0: none */
 };
-/* ERROR_EXISTS: another room has the folded name; the store is unchanged. */
+/* The caller ensures that no other room has the folded name: the projection fails otherwise. */
 enum error store_put_room(struct store *store, const struct room_row *row);
 /* Deletes the room's row and members; its timeline stays. */
 enum error store_delete_room(struct store *store, uint64_t id);
@@ -319,8 +381,8 @@ struct timeline_row {
     const char *text; /* not NULL; when visited, with a NUL behind it */
     size_t text_size; /* bytes, without that NUL */
 };
-/* ERROR_INVALID: seq is 0, or seq or number over INT64_MAX. ERROR_CORRUPT, as late as in
- * store_commit: the event does not follow the last one of its room. */
+/* ERROR_INVALID: seq is 0, or seq or number over INT64_MAX. The projection fails with ERROR_CORRUPT if the
+ * event does not follow the last one of its room. */
 enum error store_add_event(struct store *store, const struct timeline_row *row);
 
 typedef enum error store_event_visitor(void *context, const struct timeline_row *row);
@@ -365,7 +427,8 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
 /* Makes a consistent copy of the database as a new file at path (replaced if there), compact and
  * synced. *position: the last position of the copy. The file has the name path with ".part" behind
  * it until it is complete. The copy belongs to no node and holds no orphans. store_open
- * reads the copy as the database of a data folder that has the file of a node. The log is, as far back as here.
+ * reads the copy as the database of a data folder that has the file of a node. The copy carries the log,
+ * as far back as here.
  *
  * Meant for a reader, in a thread of its own: the writer goes on meanwhile, but the WAL grows until
  * the copy is done. A writer may call it outside of transactions. ERROR_NOT_FOUND, ERROR_DENIED and
@@ -404,7 +467,7 @@ struct store_scan {
     uint64_t last_event; /* at the beginning: later ones are not of this scan */
     uint64_t listed;     /* a sum over the events that the rooms list, */
     uint64_t found;      /* and over the events there are: they must be equal */
-    uint8_t digest[LOG_DIGEST_BYTES]; /* of the log up to key */
+    struct segment_log_scan log;
 
     bool is_done;
     uint64_t bytes; /* read so far, about */
@@ -426,9 +489,9 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
  * here.
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
- * open and unchanged. Exception: the disk failed during the exchange, and the undo failed too or
- * needs hard links that the file system lacks. Then *store is NULL, and the next store_open finds
- * one of the two.
+ * open and unchanged, with two exceptions where *store is NULL. If the disk failed during the exchange, and
+ * the undo failed too or needs hard links that the file system lacks, the next store_open finds one of
+ * the two. If the log of the new database could not be begun, the next store_open finds the new one.
  *
  * ERROR_IN_USE: a reader is open; they are to be closed before and opened again after it.
  * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster

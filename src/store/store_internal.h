@@ -7,6 +7,7 @@
 #ifndef JACKDAW_STORE_STORE_INTERNAL_H
 #define JACKDAW_STORE_STORE_INTERNAL_H
 
+#include "segment_log/segment_log.h"
 #include "store/store.h"
 
 #include <sqlite3.h>
@@ -21,24 +22,21 @@ enum statement {
     STATEMENT_BEGIN_WRITE,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
-    STATEMENT_BURY,
     STATEMENT_SIZE,
     STATEMENT_LOAD_IDENTITY,
     STATEMENT_SET_CLUSTER,
-    STATEMENT_HAS_CHAT,
     STATEMENT_RESET_NODE,
     STATEMENT_RESET_EPOCH_STARTS,
-    STATEMENT_RESET_LOG,
     STATEMENT_RESET_MEMBERS,
     STATEMENT_ADD_EPOCH_START,
     STATEMENT_EACH_EPOCH_START,
-    STATEMENT_LOG_FIRST,
-    STATEMENT_LOG_LAST,
-    STATEMENT_LOG_BEFORE_LAST,
-    STATEMENT_LOG_APPEND,
-    STATEMENT_LOG_BYTES,
-    STATEMENT_LOG_READ,
-    STATEMENT_LOG_PRUNE,
+    STATEMENT_GET_LOG_END,
+    STATEMENT_PUT_LOG_END,
+    STATEMENT_GET_LOG_BASE,
+    STATEMENT_SET_LOG_BASE,
+    STATEMENT_CLEAR_LOG_BASE,
+    STATEMENT_CLEAR_LOG_COPY,
+    STATEMENT_EACH_LOG_COPY,
     STATEMENT_PUT_MEMBERS,
     STATEMENT_GET_MEMBERS,
     STATEMENT_LOAD_ORPHANS,
@@ -86,17 +84,23 @@ enum statement {
     STATEMENT_COUNT
 };
 
+/* The end of the log, with what the chat needs to know of its entries. The database has one for the
+ * position that its rows show. */
+struct log_end {
+    struct segment_log_end at;
+    uint64_t time_ms; /* of the last delta, from store_note_time */
+    bool has_chat;    /* an entry of kind LOG_ENTRY_CHAT was ever written */
+};
+
 /* State held in memory; store_rollback restores the values of store_begin. Epochs are only
  * appended, so their number is enough. */
 struct knowledge {
-    struct log_position position;
+    struct log_end end;
     uint64_t log_first;
-    uint64_t log_bytes;  /* of all batches that were ever appended */
-    uint64_t last_event; /* highest id of an event */
+    uint64_t last_event; /* highest id of an event; of the connection that writes */
     uint64_t last_orphan;
     uint64_t orphan_count;
     size_t epoch_count;
-    uint8_t digest[LOG_DIGEST_BYTES];
     uint8_t cluster[STORE_CLUSTER_BYTES];
 };
 
@@ -105,19 +109,6 @@ struct buffer {
     uint8_t *bytes;
     size_t size;
     size_t capacity;
-};
-
-/* Events and outcomes of the open transaction that are not written yet (pending.c). */
-struct pending {
-    struct pending_event *events;
-    struct pending_outcome *outcomes;
-    struct pending_order *order; /* to sort either */
-    size_t event_count;
-    size_t event_capacity;
-    size_t outcome_count;
-    size_t outcome_capacity;
-    size_t order_capacity;
-    struct buffer text; /* of both */
 };
 
 /* Outcomes without text that were put lately: each answer asks for one just after its commit. */
@@ -139,6 +130,7 @@ enum database_file_kind {
     WATCHED_WAL,
     WATCHED_SHM,
     WATCHED_LOCK,
+    WATCHED_LOG,
     WATCHED_NODE,
     WATCHED_COUNT
 };
@@ -157,6 +149,8 @@ struct node_file {
     uint64_t promised;
 };
 
+/* One connection to a database. The store that store_open gives also has the log and a projection: it
+ * collects changes of rows in memory, and its own connection only reads. */
 struct store {
     sqlite3 *database;
     sqlite3_stmt *statements[STATEMENT_COUNT];
@@ -166,27 +160,39 @@ struct store {
     struct database_file files[WATCHED_COUNT];
     bool is_reader;
     unsigned open_reads; /* the running query in the open read transaction */
+    bool is_writing;     /* a transaction of SQLite is open */
+    bool is_view;        /* that transaction is a view (projection_view) */
+    int restart_pages;   /* a WAL of this size is to begin anew; the committing thread's */
+
+    struct segment_log *log;  /* of a reader: its writer's; NULL: in memory, or a file */
+    segment_log_chain *chain; /* of the digest */
+    uint64_t segment_bytes;
+    uint64_t sync_bytes; /* how many of the log may come between two syncs of the database */
+    struct projection
+        *projection; /* of a reader: its writer's; NULL: rows are written at the commit */
 
     bool in_transaction;
     bool is_committing; /* between store_commit_prepare and store_commit_finish */
-    int restart_pages;  /* a WAL of this size is to begin anew; the committing thread's */
-    bool commit_failed; /* the open transaction may be in the files although it has failed */
     enum error
         failure; /* the error that broke the open transaction, which refuses further writes */
+    struct change_batch *open; /* of the open transaction; NULL: without a change so far */
+    size_t
+        unprojected_max; /* bytes of changes in memory: a commit waits for the projection above it */
 
     struct knowledge now;
-    struct knowledge at_begin;
+    struct knowledge at_begin;     /* of the open transaction */
+    struct knowledge before_write; /* of SQLite's */
     struct epoch_start *epochs;
     size_t epoch_capacity;
 
     struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
-    struct pending pending;
-    struct buffer scratch; /* the value that is being packed or unpacked */
+    struct buffer scratch;         /* the value that is being packed or unpacked */
 
+    struct error_text commit_problem; /* of store_commit_write, until store_commit_finish */
+    bool has_reached_log;             /* store_commit_write has, likewise */
     struct error_text problem;
     struct error_text damage; /* the first ERROR_CORRUPT; written before is_damaged is set */
     atomic_bool is_damaged;
-    struct error_text commit_problem; /* of store_commit_write, until store_commit_finish */
 };
 
 /* ---- folders and files (folder.c) ---- */
@@ -333,9 +339,11 @@ void query_read_leave(struct store *store);
 /* The statements that begin and end transactions: prepared when a store is opened; they neither
  * take nor give anything. */
 enum error query_control_prepare(struct store *store);
-enum error query_control_run(struct store *store, enum statement which, const char *what);
-/* Runs COMMIT, and changes nothing of the store but commit_problem. */
-enum error query_control_commit(struct store *store);
+
+/* A transaction of this connection. query_commit may fail; then query_roll_back is to follow. */
+enum error query_begin(struct store *store);
+enum error query_commit(struct store *store);
+void query_roll_back(struct store *store);
 
 /* ---- packed numbers (pack.c): little-endian base 128, 7 bits a byte, as protobuf has them ---- */
 
@@ -357,35 +365,167 @@ struct unpacker {
 uint64_t unpack_number(struct unpacker *unpacker);
 const uint8_t *unpack_bytes(struct unpacker *unpacker, size_t size);
 
-/* ---- what waits for the commit (pending.c) ---- */
+/* ---- changes of rows (change.c) ----
+ *
+ * A transaction collects its changes in a batch. Once the log has the transaction, the batch waits for
+ * the projection. A batch that waits does not change any more. */
 
-struct pending_event {
-    struct timeline_row row; /* text: see text_at */
-    size_t text_at;          /* in pending.text */
+enum change_kind {
+    CHANGE_ACCOUNT,
+    CHANGE_DELIVERED,
+    CHANGE_SESSION,
+    CHANGE_SESSION_DELETED,
+    CHANGE_ROOM,
+    CHANGE_ROOM_DELETED,
+    CHANGE_MEMBER,
+    CHANGE_MEMBER_DELETED,
+    CHANGE_EVENT,
+    CHANGE_OUTCOME,
+    CHANGE_EPOCH,
+    CHANGE_CLUSTER_MEMBERS,
+    CHANGE_KINDS
 };
-struct pending_outcome {
-    struct outcome_row row; /* text: see text_at */
-    size_t text_at;         /* in pending.text, with its NUL */
+
+/* The strings of a row lie in the batch's text; change_get sets their pointers. */
+struct change {
+    enum change_kind kind;
+    size_t text_at;
+    union {
+        struct account_row account;
+        struct {
+            uint64_t account;
+            uint64_t seq;
+        } delivered;
+        struct session_row session;
+        struct room_row room;
+        struct member_row member; /* of CHANGE_MEMBER_DELETED: the key */
+        struct timeline_row event;
+        struct outcome_row outcome;
+        struct epoch_start epoch;
+        struct {
+            struct log_position position;
+            const uint8_t *bytes;
+            size_t size;
+        } cluster_members;
+        uint64_t id; /* of CHANGE_SESSION_DELETED, CHANGE_ROOM_DELETED */
+    } row;
 };
-struct pending_order {
+
+struct change_batch {
+    struct change_batch *prev, *next;
+    struct change *changes;
+    size_t count;
+    size_t capacity;
+    struct buffer text;
+    unsigned kinds;     /* a bit 1 << kind for each kind of change in it */
+    struct log_end end; /* of the log after this transaction */
+};
+
+/* Makes sure that the open transaction has a batch. ERROR_NO_MEMORY; the error that broke the transaction. */
+enum error change_open_batch(struct store *store);
+
+/* The change at index, with its pointers; valid while the batch is unchanged. */
+struct change change_get(const struct change_batch *batch, size_t index);
+static inline bool change_has(const struct change_batch *batch, enum change_kind kind)
+{
+    return (batch->kinds & 1u << kind) != 0;
+}
+void change_batch_clear(struct change_batch *batch);
+void change_batch_free(struct change_batch *batch); /* NULL is allowed */
+/* The bytes of memory that the changes take. */
+size_t change_batch_bytes(const struct change_batch *batch);
+
+/* Writes the changes of the batches from first to last into the database of store, in its open
+ * transaction (change_write.c). */
+enum error change_write(struct store *store, const struct change_batch *first,
+                        const struct change_batch *last);
+
+/* Where one of these lies: the order in which they are written. */
+struct change_order {
     uint64_t key; /* room or session */
+    size_t sequence;
+    const struct change_batch *batch;
     size_t index;
 };
 
-/* Writes everything pending, grouped by room and by session. Readers of timelines and outcomes call
- * it first. */
-enum error pending_flush(struct store *store);
-void pending_clear(struct store *store);
-void pending_free(struct store *store);
+/* Write the events (all of one room) or the outcomes (all of one session) that order lists.
+ * timeline.c and outcome.c. */
+enum error timeline_write(struct store *store, const struct change_order *order, size_t count);
+enum error outcome_write(struct store *store, const struct change_order *order, size_t count);
 
-/* Writes the events (all of one room) or the outcomes (all of one session) that order lists; their
- * text is set. timeline.c and outcome.c. */
-enum error timeline_write(struct store *store, const struct pending_order *order, size_t count);
-enum error outcome_write(struct store *store, const struct pending_order *order, size_t count);
+/* Write one change; the files of the tables. */
+enum error account_write(struct store *store, const struct account_row *row);
+enum error account_write_delivered(struct store *store, uint64_t account, uint64_t seq);
+enum error session_write(struct store *store, const struct session_row *row);
+enum error session_erase(struct store *store, uint64_t id);
+enum error room_write(struct store *store, const struct room_row *row);
+enum error room_erase(struct store *store, uint64_t id);
+enum error room_write_member(struct store *store, const struct member_row *row);
+enum error room_erase_member(struct store *store, uint64_t room, uint64_t account);
+enum error epoch_write(struct store *store, struct epoch_start start);
+enum error members_write(struct store *store, struct log_position position, const uint8_t *bytes,
+                         size_t size);
+enum error log_end_write(struct store *store, const struct log_end *end);
+
+/* Visits the changes of the open transaction and those that wait, newest first, which are of one of the
+ * kinds (a set of bits), until visit returns false. For the owner's thread. In a reader, which must not see
+ * them, brings the database up to date instead; errors as of projection_reach (change_find.c). */
+typedef bool change_visitor(void *context, const struct change *change);
+enum error change_each(struct store *store, unsigned kinds, change_visitor *visit, void *context);
 
 /* Keep an outcome that was put at hand; forget them all. outcome.c. */
 void outcome_remember(struct store *store, const struct outcome_row *row);
 void outcome_forget(struct store *store);
+
+/* ---- the projection (projection.c) ---- */
+
+struct projection;
+
+/* Makes the projection of store's log into its database. Errors: of opening a second connection. */
+enum error projection_open(struct store *store, struct error_text *why);
+/* Writes the changes that wait, and closes. The log has those that the disk refuses. NULL is allowed. */
+void projection_close(struct projection *projection);
+
+/* Brings the synced database up to date, and closes the writing connection. Until projection_resume, or
+ * projection_close, nothing may be committed; readers may read. An error leaves the connection open. */
+enum error projection_suspend(struct store *store, struct error_text *why);
+/* Opens the writing connection again, if it is closed. */
+enum error projection_resume(struct store *store);
+
+/* Makes the open batch of store wait. The log has it. */
+void projection_push(struct store *store);
+/* An empty batch; NULL: no memory. */
+struct change_batch *projection_new_batch(struct projection *projection);
+/* Takes back a batch that is not to be written. */
+void projection_drop_batch(struct projection *projection, struct change_batch *batch);
+
+/* Calls visit for each batch that waits, newest first, until it returns false. */
+void projection_each(struct projection *projection,
+                     bool (*visit)(void *context, const struct change_batch *batch), void *context);
+
+/* Brings the database up to seq at least. OK in a store without projection. The sentence of an error is
+ * store's, whose thread calls. */
+enum error projection_reach(struct store *store, uint64_t seq);
+#define PROJECTION_ALL UINT64_MAX
+
+/* Writes the open batch of store, which the log has no entry for, in a transaction that is durable on return.
+ * Any thread that may call store_commit_write. Errors, with a sentence in why: the batch is not there, unless
+ * only the sync failed. */
+enum error projection_write_open(struct store *store, struct error_text *why);
+
+/* The same for a read, which goes to *view from there on: store, or the writing connection with the rows
+ * that a disk did not take. To be ended with projection_end_view, which returns the error of the read.
+ * `writing` may be held in between: no other function of the projection may be called. */
+enum error projection_view(struct store *store, uint64_t seq, struct store **view);
+enum error projection_end_view(struct store *store, struct store *view, enum error error);
+
+/* Runs change in a transaction of the writing connection of its own, durable on return, after all that
+ * waits. On a store without projection, in the store's own connection. */
+enum error projection_run(struct store *store,
+                          enum error (*change)(struct store *writer, void *context), void *context);
+
+/* The last seq that the synced database has. */
+uint64_t projection_synced_seq(struct projection *projection);
 
 /* ---- where a room's events are (run.c) ----
  *
@@ -454,8 +594,11 @@ enum error timeline_each(struct store *store, uint64_t after,
 /* Whether packed outcomes are well formed, each of another place in its part. */
 bool outcome_rows_are_sound(const uint8_t *bytes, size_t size);
 
-/* Adds a batch to a running digest. */
-void log_digest_next(uint8_t digest[static LOG_DIGEST_BYTES], const uint8_t *batch, size_t size);
+/* Visits the entries of the log that a snapshot carries, and checks their chain up to the end that the
+ * snapshot tells (log_copy.c). */
+enum error log_copy_each(struct store *store,
+                         enum error (*visit)(void *context, const struct log_entry *entry),
+                         void *context);
 
 /* ---- schema (schema.c) ---- */
 
@@ -479,7 +622,34 @@ const char *wal_writes_vfs(void);
 /* From now on this process writes to no write-ahead log: writes fail. */
 void wal_writes_forbid(void);
 
+/* ---- the log (log.c, log_copy.c) ---- */
+
+/* Opens the segments beside the database, and compares the two. Where the database is a snapshot that
+ * was never opened, the log begins anew with the entries that the snapshot carries. */
+enum error log_open(struct store *store, struct error_text *why);
+
+/* Keeps the first seq of the log in memory; that of a snapshot's. */
+void log_note_first(struct store *store);
+enum error log_copy_load_first(struct store *store);
+
+/* *begins: the log is to begin anew, after *base. */
+enum error log_copy_base(struct store *store, bool *begins, struct segment_log_end *base);
+/* In an open transaction of the connection. */
+enum error log_copy_set_base(struct store *store, const struct segment_log_end *base);
+enum error log_copy_clear(struct store *store);
+
+/* Copies the entries of log up to `end` into the database of a snapshot, in its open transaction. log NULL:
+ * the snapshot's log begins after `end`. */
+enum error log_copy_fill(sqlite3 *database, struct segment_log *log,
+                         const struct segment_log_end *end, struct error_text *why);
+
 /* ---- opening (store.c) ---- */
+
+/* Opens the log and the projection of a store whose database is open. */
+enum error store_begin_use(struct store *store, struct error_text *why);
+
+/* Opens the connection of a projection. */
+enum error store_open_writer(struct store **out, const char *path, struct error_text *why);
 
 /* Opens an existing database of Jackdaw at path, without a lock and without the file of the node. */
 enum error store_open_file(struct store **out, const char *path, struct error_text *why);
@@ -488,20 +658,14 @@ enum error store_open_file(struct store **out, const char *path, struct error_te
  * are done. For the only connection, outside of transactions. */
 enum error store_use_wal(struct store *store, bool wal, struct error_text *why);
 
-/* ---- transactions (store.c) ---- */
-
-/* For writes that may stand alone: opens a transaction unless one is open (*alone tells), and ends
- * it again: committed when error is OK, else rolled back. */
-enum error store_begin_alone(struct store *store, bool *alone);
-enum error store_end_alone(struct store *store, bool alone, enum error error);
-
 /* ---- what is kept in memory ---- */
 
-/* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c).
- * log_load_position can also check that the last digest follows from the one before. */
+/* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c). */
 enum error identity_load(struct store *store);
 enum error epoch_load(struct store *store);
-enum error log_load_position(struct store *store, bool check_digest);
+/* Makes room for the epoch in memory. ERROR_INVALID: it does not follow the last one. */
+enum error epoch_reserve(struct store *store, struct epoch_start start);
+enum error log_end_load(struct store *store);
 enum error orphan_load(struct store *store);
 enum error timeline_load(struct store *store);
 

@@ -41,12 +41,13 @@ static enum error write_event(struct store *store, const struct timeline_row *ro
     return query_run(&query);
 }
 
-enum error timeline_write(struct store *store, const struct pending_order *order, size_t count)
+enum error timeline_write(struct store *store, const struct change_order *order, size_t count)
 {
     struct run_tail tail;
     enum error error = run_load_tail(store, order[0].key, &tail);
     for (size_t i = 0; i < count && error == OK; i++) {
-        const struct timeline_row *row = &store->pending.events[order[i].index].row;
+        struct change change = change_get(order[i].batch, order[i].index);
+        const struct timeline_row *row = &change.row.event;
         if (row->number < tail.last_number || row->seq < tail.last_seq)
             return store_fault(store, ERROR_CORRUPT, "add an event",
                                "it does not follow the last one of its room");
@@ -159,20 +160,21 @@ enum error store_messages_before(struct store *store, uint64_t room, uint32_t ki
 {
     struct visit rows = {.visit = visit, .context = context, .room = room, .left = limit};
     before = before == 0 ? INT64_MAX : clamp_ordered(before);
-    enum error error = pending_flush(store);
+    struct store *view;
+    enum error error = projection_view(store, PROJECTION_ALL, &view);
     if (error != OK)
         return error;
     struct run_place place;
-    error = query_read_enter(store);
+    error = query_read_enter(view);
     if (error == OK)
-        error = run_find(store, room, RUN_BY_NUMBER, before - 1, &place);
+        error = run_find(view, room, RUN_BY_NUMBER, before - 1, &place);
     while (error == OK && place.found && rows.left > 0) {
-        error = messages_of_run(store, &place.page.runs[place.index], kind, before, &rows);
+        error = messages_of_run(view, &place.page.runs[place.index], kind, before, &rows);
         if (error == OK)
-            error = run_previous(store, &place);
+            error = run_previous(view, &place);
     }
-    query_read_leave(store);
-    return error;
+    query_read_leave(view);
+    return projection_end_view(store, view, error);
 }
 
 static enum error events_of_run(struct store *store, const struct run *run, uint64_t after_seq,
@@ -196,25 +198,28 @@ enum error store_events_after(struct store *store, uint64_t room, uint64_t after
     struct visit rows = {.visit = visit, .context = context, .room = room, .left = limit};
     after_seq = clamp_ordered(after_seq);
     until_seq = clamp_ordered(until_seq);
-    enum error error = pending_flush(store);
-    if (error != OK || limit == 0)
+    if (limit == 0)
+        return OK;
+    struct store *view;
+    enum error error = projection_view(store, until_seq, &view);
+    if (error != OK)
         return error;
     struct run_place place;
-    error = query_read_enter(store);
+    error = query_read_enter(view);
     if (error == OK)
-        error = run_find(store, room, RUN_BY_SEQ, after_seq, &place);
+        error = run_find(view, room, RUN_BY_SEQ, after_seq, &place);
     if (error == OK)
         place.found = place.page.count > 0; /* else all of the room comes after after_seq */
     while (error == OK && place.found) {
         const struct run *run = &place.page.runs[place.index];
         if (run->seq > until_seq || (rows.left == 0 && run->seq != rows.last_seq))
             break;
-        error = events_of_run(store, run, after_seq, until_seq, &rows);
+        error = events_of_run(view, run, after_seq, until_seq, &rows);
         if (error == OK)
-            error = run_next(store, &place);
+            error = run_next(view, &place);
     }
-    query_read_leave(store);
-    return error;
+    query_read_leave(view);
+    return projection_end_view(store, view, error);
 }
 
 static enum error number_in_run(struct store *store, const struct run *run, uint64_t seq,
@@ -240,11 +245,34 @@ static enum error number_in_run(struct store *store, const struct run *run, uint
     return query_end(&query, error);
 }
 
+/* ---- changes that the database may lack ---- */
+
+struct number_search {
+    uint64_t room;
+    uint64_t seq;
+    uint64_t number;
+    bool found;
+};
+
+static bool see_change(void *context, const struct change *change)
+{
+    struct number_search *search = context;
+    const struct timeline_row *row = &change->row.event;
+    search->found = row->room == search->room && row->seq <= search->seq;
+    search->number = row->number;
+    return !search->found;
+}
+
 enum error store_number_at(struct store *store, uint64_t room, uint64_t seq, uint64_t *number)
 {
-    enum error error = pending_flush(store);
+    struct number_search search = {.room = room, .seq = seq};
+    enum error error = change_each(store, 1u << CHANGE_EVENT, see_change, &search);
     if (error != OK)
         return error;
+    if (search.found) {
+        *number = search.number;
+        return OK;
+    }
     struct run_place place;
     error = query_read_enter(store);
     if (error == OK)

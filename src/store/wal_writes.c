@@ -2,14 +2,14 @@
 /* wal_writes.c - a SQLite VFS around the system's that joins writes to the write-ahead log.
  *
  * SQLite writes each page of a commit with two small calls, a header and the page, one after the
- * other. This VFS gathers the writes and issues one call before the commit's sync: a commit of 64
+ * other. This VFS gathers the writes and issues one call with the last page of the commit: a commit of 64
  * messages to 64 rooms makes 2 calls instead of 80.
  *
  * The VFS changes neither the content of the file nor the time when it is durable (SQLite,
- * "Write-Ahead Logging" and "The SQLite OS Interface or VFS"). With synchronous=FULL SQLite writes
- * the shared index after the sync, and other connections find a commit by that index. A read
- * through the same handle first writes the gathered pages. The call that writes the pages returns
- * their error, at the latest the sync, so the commit fails. */
+ * "Write-Ahead Logging" and "The SQLite OS Interface or VFS"). SQLite writes the shared index after the
+ * last page, and other connections find a commit by that index. The header of a frame tells the last page
+ * of a commit (SQLite, "WAL File Format", section 4.1). A read through the same handle first writes the
+ * gathered pages. The call that writes the pages returns their error, so the commit fails. */
 #include "store/store_internal.h"
 
 #include "base/error.h"
@@ -19,6 +19,9 @@
 
 #define NAME "jackdaw-wal"
 #define GATHERED_BYTES (128 * 1024) /* 31 pages */
+#define REWRITTEN_BYTES (64 * 1024) /* at once. SQLite's write masks sizes with 0x1ffff */
+#define FRAME_HEADER_BYTES 24
+#define FRAME_SIZE_AT 4 /* of the database after a commit, 4 bytes; all zero: not the last page */
 
 /* The system's handle follows this one. */
 struct wal_file {
@@ -26,6 +29,8 @@ struct wal_file {
     sqlite3_file *real;
     uint8_t *bytes; /* GATHERED_BYTES of them, from the first write on */
     int used;
+    bool ends_commit;     /* the next write is the last page of a commit */
+    bool must_rewrite;    /* a sync failed */
     sqlite3_int64 offset; /* of the first one, in the file */
 };
 
@@ -75,11 +80,8 @@ static bool may_gather(struct wal_file *file, int size)
     return file->bytes != NULL && size <= GATHERED_BYTES;
 }
 
-static int wal_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
+static int gather(struct wal_file *file, const void *bytes, int size, sqlite3_int64 offset)
 {
-    struct wal_file *file = self(base);
-    if (wal.is_forbidden)
-        return SQLITE_READONLY;
     bool follows = offset == file->offset + file->used && size <= GATHERED_BYTES - file->used;
     if (!follows) {
         int code = write_gathered(file);
@@ -95,6 +97,24 @@ static int wal_write(sqlite3_file *base, const void *bytes, int size, sqlite3_in
     return SQLITE_OK;
 }
 
+static bool is_last_header(const void *bytes, int size)
+{
+    static const uint8_t none[4];
+    return size == FRAME_HEADER_BYTES &&
+           memcmp((const uint8_t *)bytes + FRAME_SIZE_AT, none, sizeof none) != 0;
+}
+
+static int wal_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
+{
+    struct wal_file *file = self(base);
+    if (wal.is_forbidden)
+        return SQLITE_READONLY;
+    bool ends_commit = file->ends_commit;
+    file->ends_commit = is_last_header(bytes, size);
+    int code = gather(file, bytes, size, offset);
+    return code == SQLITE_OK && ends_commit ? write_gathered(file) : code;
+}
+
 static int wal_truncate(sqlite3_file *base, sqlite3_int64 size)
 {
     struct wal_file *file = self(base);
@@ -102,11 +122,40 @@ static int wal_truncate(sqlite3_file *base, sqlite3_int64 size)
     return code != SQLITE_OK ? code : file->real->pMethods->xTruncate(file->real, size);
 }
 
+static int rewrite_part(sqlite3_file *file, uint8_t *bytes, sqlite3_int64 from, sqlite3_int64 end)
+{
+    int size = end - from < REWRITTEN_BYTES ? (int)(end - from) : REWRITTEN_BYTES;
+    int code = file->pMethods->xRead(file, bytes, size, from);
+    return code == SQLITE_OK ? file->pMethods->xWrite(file, bytes, size, from) : code;
+}
+
+/* After a sync that failed the system may count pages as written which the disk does not have (Rebello et
+ * al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020, section 3.1). Only pages that are
+ * written again are known to reach the disk. */
+static int rewrite(struct wal_file *file)
+{
+    sqlite3_int64 end = 0;
+    uint8_t *bytes = sqlite3_malloc(REWRITTEN_BYTES);
+    if (bytes == NULL)
+        return SQLITE_NOMEM;
+    int code = file->real->pMethods->xFileSize(file->real, &end);
+    for (sqlite3_int64 from = 0; from < end && code == SQLITE_OK; from += REWRITTEN_BYTES)
+        code = rewrite_part(file->real, bytes, from, end);
+    sqlite3_free(bytes);
+    return code;
+}
+
 static int wal_sync(sqlite3_file *base, int flags)
 {
     struct wal_file *file = self(base);
     int code = write_gathered(file);
-    return code != SQLITE_OK ? code : file->real->pMethods->xSync(file->real, flags);
+    if (code == SQLITE_OK && file->must_rewrite)
+        code = rewrite(file);
+    if (code != SQLITE_OK)
+        return code;
+    code = file->real->pMethods->xSync(file->real, flags);
+    file->must_rewrite = code != SQLITE_OK;
+    return code;
 }
 
 static int wal_size(sqlite3_file *base, sqlite3_int64 *size)

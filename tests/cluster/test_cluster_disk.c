@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 
 #define LINES 200 /* before, and again while nothing can be written */
+#define FILE_BYTES \
+    12288 /* fewer than the log of the chat has already, more than what the server logs */
 
 /* Sees what the server really answers. */
 static struct {
@@ -166,7 +168,7 @@ DISK_TEST(test_disk__files_cannot_grow)
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
         eve_succeeds(fixture);
-        limit_files(fixture, 32768); /* less than the write-ahead log has already */
+        limit_files(fixture, FILE_BYTES);
         assert_nothing_goes(fixture);
         limit_files(fixture, RLIM_INFINITY);
         assert_all_goes(fixture);
@@ -179,7 +181,7 @@ DISK_TEST(test_disk__killed_while_files_cannot_grow)
 {
     fixture->node.prepare = ignore_file_size_signal;
     open_lobby(fixture);
-    limit_files(fixture, 32768);
+    limit_files(fixture, FILE_BYTES);
     assert_nothing_goes(fixture);
     node_kill(&fixture->node);
     sp_close(&eve.peer);
@@ -194,10 +196,11 @@ DISK_TEST(test_disk__full)
     if (disk == NULL)
         CLUSTER_FIXTURE_SKIP(fixture, "cannot mount a small disk (%s): skipped\n", strerror(errno));
     fixture->node.data_dir = disk;
+    fixture->node.options[0] = "--log_segment_bytes=65536"; /* soon full */
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
         small_disk_fill(fixture->group, disk);
-        /* The write-ahead log has pages left that it may write over. */
+        /* The segment of the log has room that was allocated before. */
         uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
         while (eve_sends(fixture, eve.request + 1, NULL) == STATUS_OK) {
             assert_true(process_group_now_ms() < until_ms);

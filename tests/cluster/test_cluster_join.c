@@ -90,7 +90,7 @@ JOIN_TEST(test_missed__100000_are_fetched)
 
 /* Only a quorum prunes what a member lacks. */
 static const char *const pruning[] = {"--durability=quorum", "--log_keep=1000",
-                                      "--log_keep_bytes=1048576", NULL};
+                                      "--replay_bytes=65536", "--log_keep_bytes=1048576", NULL};
 
 JOIN_TEST(test_missed__100000_are_no_longer_kept)
 {

@@ -11,7 +11,8 @@
 #define TEXT_BYTES 4000
 #define SENDS_MAX 1000 /* 4 MB, and the bound is 1 MiB */
 
-static const char *const options[] = {"--log_keep=1000", "--log_keep_bytes=1048576", NULL};
+static const char *const options[] = {"--log_keep=1000", "--replay_bytes=65536",
+                                      "--log_keep_bytes=1048576", NULL};
 
 /* A session of its own beside the pool's, at the lone master. */
 struct filler {

@@ -21,6 +21,12 @@ static void add_poison(void *context)
     (void)setenv("JACKDAW_TEST_POISON", POISON, 1);
 }
 
+static void add_to_rows(void *context)
+{
+    add_poison(context);
+    (void)setenv("JACKDAW_TEST_POISON_ROWS", "1", 1);
+}
+
 static void add_loop(void *context)
 {
     add_poison(context);
@@ -179,6 +185,41 @@ CLUSTER_TEST_ON(test_poison__slaves_take_a_snapshot, NULL, finish)
         assert_true(cluster_logged(&fixture->cluster, i, "snapshot_installed"));
     }
     bob_goes_on(fixture);
+}
+
+static void all_have_died_once(struct cluster_fixture *fixture, size_t servers)
+{
+    for (size_t i = 0; i < servers; i++) {
+        PROCESS_GROUP_WAIT_MS(fixture->group, CLUSTER_PATIENCE_MS,
+                              supervise(fixture) && deaths[i] == 1);
+        PROCESS_GROUP_WAIT_MS(fixture->group, CLUSTER_PATIENCE_MS,
+                              supervise(fixture) &&
+                                  cluster_logged(&fixture->cluster, i, "row_left_out"));
+    }
+}
+
+/* The log has the message when its row ends each server that writes it. */
+CLUSTER_TEST_ON(test_poison__in_rows_ends_each_of_three_servers_once, NULL, finish)
+{
+    begin(fixture, SERVERS, ALL_SERVERS, add_to_rows);
+    json_client_say(fixture->ann, "some " POISON " for you");
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
+                             "some " POISON " for you");
+    all_have_died_once(fixture, SERVERS);
+    bob_goes_on(fixture);
+    json_client_say(fixture->ann, "never mind");
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
+                             "never mind");
+    assert_int_equal(all_deaths(), SERVERS);
+}
+
+CLUSTER_TEST_ON(test_poison__in_rows_ends_a_single_server_once, NULL, finish)
+{
+    begin(fixture, 1, 1u, add_to_rows);
+    json_client_say(fixture->ann, "some " POISON " for you");
+    all_have_died_once(fixture, 1);
+    bob_goes_on(fixture);
+    assert_int_equal(all_deaths(), 1);
 }
 
 /* A server that computes for ever has not ended, but somebody ends it. */

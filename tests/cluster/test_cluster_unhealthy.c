@@ -19,6 +19,8 @@ static void begin(struct cluster_fixture *fixture, const char *disk, const char 
         if (i == 0)
             cluster->servers[i].data_dir = disk;
         if (i == 0)
+            cluster->servers[i].options[0] = "--log_segment_bytes=65536"; /* soon full */
+        if (i == 0)
             node_inject(&cluster->servers[i], injection);
         cluster_run(cluster, i);
     }

@@ -14,7 +14,7 @@ static const struct {
     const char *name;
     const char *sql;
 } selected[DATABASE_DIGEST_TABLES] = {
-    {"log", "SELECT last_seq, epoch, digest FROM log ORDER BY first_seq DESC LIMIT 1"},
+    {"log", "SELECT seq, epoch, digest FROM log_end"},
     {"account", "SELECT * FROM account ORDER BY id"},
     {"session", "SELECT * FROM session ORDER BY id"},
     {"room", "SELECT * FROM room ORDER BY id"},

@@ -10,6 +10,7 @@
 /* The linker calls what -Wl,--wrap names; no header declares it. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -27,8 +28,10 @@
 #define SECTOR 512u
 #define FIRST_DESCRIPTOR 1000000
 #define DESCRIPTORS 256
-#define NAMES 64 /* of one host */
+#define NAMES 2048 /* of one host */
 #define NAME_SIZE 64
+#define LOG_FOLDER "log" /* the only folder in that of a host; it is always there */
+#define LISTS_MAX 4      /* of folders, open at a time */
 #define SHM_LOCKS 8
 #define SHM_REGIONS 8
 #define SYNC_US 60
@@ -69,6 +72,7 @@ struct name {
 
 struct disk {
     struct name names[NAMES];
+    size_t names_used; /* places from there on were never used */
     uint64_t stalled_until;
     uint64_t fails_until;
     int failure; /* errno */
@@ -77,6 +81,7 @@ struct disk {
 struct descriptor {
     struct file *file;
     bool is_folder;
+    bool is_log; /* the folder of the log */
     bool is_used;
     unsigned host;
     size_t offset;
@@ -237,20 +242,44 @@ static bool split(const char *path, unsigned *host, const char **name)
     return true;
 }
 
+static struct name *end_of_names(unsigned host)
+{
+    return disks[host].names + disks[host].names_used;
+}
+
 static struct name *find_name(unsigned host, const char *text)
 {
-    for (struct name *name = disks[host].names; name < disks[host].names + NAMES; name++)
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++)
         if (strcmp(name->text, text) == 0)
             return name;
     return NULL;
+}
+
+static struct name *new_name(unsigned host)
+{
+    struct name *name = find_name(host, "");
+    if (name != NULL)
+        return name;
+    ASSERT(disks[host].names_used < NAMES);
+    return &disks[host].names[disks[host].names_used++];
+}
+
+static bool is_folder(const char *text)
+{
+    return text[0] == '\0' || strcmp(text, LOG_FOLDER) == 0;
+}
+
+static bool is_in_log(const char *text)
+{
+    return strncmp(text, LOG_FOLDER "/", sizeof LOG_FOLDER) == 0;
 }
 
 static struct name *need_name(unsigned host, const char *text)
 {
     struct name *name = find_name(host, text);
     if (name == NULL) {
-        name = find_name(host, "");
-        ASSERT(name != NULL && strlen(text) < NAME_SIZE);
+        name = new_name(host);
+        ASSERT(strlen(text) < NAME_SIZE);
         memcpy(name->text, text, strlen(text) + 1);
     }
     return name;
@@ -267,10 +296,11 @@ static void set_now(struct name *name, struct file *file)
         name->text[0] = '\0';
 }
 
-static void sync_names(unsigned host)
+/* Those of one folder. */
+static void sync_names(unsigned host, bool of_log)
 {
-    for (struct name *name = disks[host].names; name < disks[host].names + NAMES; name++) {
-        if (name->text[0] == '\0' || name->durable == name->now)
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
+        if (name->text[0] == '\0' || name->durable == name->now || is_in_log(name->text) != of_log)
             continue;
         struct file *before = name->durable;
         if (name->now != NULL)
@@ -351,8 +381,12 @@ static int new_descriptor(unsigned host, struct file *file)
 
 static int open_file(unsigned host, const char *text, int flags)
 {
-    if (text[0] == '\0')
-        return new_descriptor(host, NULL);
+    if (is_folder(text)) {
+        int number = new_descriptor(host, NULL);
+        if (number >= 0)
+            descriptor_of(number)->is_log = text[0] != '\0';
+        return number;
+    }
     struct name *name = find_name(host, text);
     struct file *file = name == NULL ? NULL : name->now;
     if (file != NULL && (flags & O_CREAT) != 0 && (flags & O_EXCL) != 0)
@@ -423,7 +457,7 @@ static int sync_descriptor(struct descriptor *descriptor)
         return fail(problem == ENOSPC ? EIO : problem);
     spend(SYNC_US);
     if (descriptor->is_folder)
-        sync_names(descriptor->host);
+        sync_names(descriptor->host, descriptor->is_log);
     else
         sync_file(descriptor->file);
     return 0;
@@ -489,8 +523,8 @@ int __wrap_stat(const char *path, struct stat *out)
     const char *text;
     if (!split(path, &host, &text))
         return __real_stat(path, out);
-    struct name *name = text[0] == '\0' ? NULL : find_name(host, text);
-    if (text[0] != '\0' && (name == NULL || name->now == NULL))
+    struct name *name = is_folder(text) ? NULL : find_name(host, text);
+    if (!is_folder(text) && (name == NULL || name->now == NULL))
         return fail(ENOENT);
     describe(name == NULL ? NULL : name->now, out);
     return 0;
@@ -561,6 +595,69 @@ int __wrap_mkdir(const char *path, mode_t mode)
     return split(path, &host, &text) ? fail(EEXIST) : __real_mkdir(path, mode);
 }
 
+/* ---- lists of folders ---- */
+
+struct list {
+    bool is_used;
+    unsigned host;
+    bool of_log;
+    size_t next;
+    struct dirent entry;
+};
+
+static struct list lists[LISTS_MAX];
+
+DIR *__real_opendir(const char *path);
+struct dirent *__real_readdir(DIR *directory);
+int __real_closedir(DIR *directory);
+
+static struct list *list_of(DIR *directory)
+{
+    for (size_t i = 0; i < LISTS_MAX; i++)
+        if ((DIR *)&lists[i] == directory)
+            return &lists[i];
+    return NULL;
+}
+
+DIR *__wrap_opendir(const char *path)
+{
+    unsigned host;
+    const char *text;
+    if (!split(path, &host, &text))
+        return __real_opendir(path);
+    size_t i = 0;
+    while (i < LISTS_MAX && lists[i].is_used)
+        i++;
+    ASSERT(i < LISTS_MAX && is_folder(text));
+    lists[i] = (struct list){.is_used = true, .host = host, .of_log = text[0] != '\0'};
+    return (DIR *)&lists[i];
+}
+
+struct dirent *__wrap_readdir(DIR *directory)
+{
+    struct list *list = list_of(directory);
+    if (list == NULL)
+        return __real_readdir(directory);
+    while (list->next < disks[list->host].names_used) {
+        const struct name *name = &disks[list->host].names[list->next++];
+        if (name->now == NULL || is_in_log(name->text) != list->of_log)
+            continue;
+        const char *text = name->text + (list->of_log ? sizeof LOG_FOLDER : 0);
+        memcpy(list->entry.d_name, text, strlen(text) + 1);
+        return &list->entry;
+    }
+    return NULL;
+}
+
+int __wrap_closedir(DIR *directory)
+{
+    struct list *list = list_of(directory);
+    if (list == NULL)
+        return __real_closedir(directory);
+    list->is_used = false;
+    return 0;
+}
+
 int __wrap_flock(int number, int operation)
 {
     struct descriptor *descriptor = descriptor_of(number);
@@ -607,7 +704,7 @@ void *__wrap_mmap(void *address, size_t size, int protection, int flags, int num
 int __wrap_munmap(void *address, size_t size)
 {
     for (struct disk *disk = disks; disk < disks + HOSTS_MAX; disk++)
-        for (struct name *name = disk->names; name < disk->names + NAMES; name++)
+        for (struct name *name = disk->names; name < disk->names + disk->names_used; name++)
             if (name->now != NULL && name->now->mapped == address) {
                 name->now->mapped = NULL;
                 return 0;
@@ -617,7 +714,7 @@ int __wrap_munmap(void *address, size_t size)
 
 void disk_keep_mapped(unsigned host)
 {
-    for (struct name *name = disks[host].names; name < disks[host].names + NAMES; name++) {
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
         struct file *file = name->now;
         if (file == NULL || file->mapped == NULL || file->is_kept)
             continue;
@@ -628,7 +725,7 @@ void disk_keep_mapped(unsigned host)
 
 void disk_restore_mapped(unsigned host)
 {
-    for (struct name *name = disks[host].names; name < disks[host].names + NAMES; name++) {
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
         struct file *file = name->now;
         if (file == NULL || !file->is_kept)
             continue;
@@ -701,7 +798,7 @@ static int vfs_sync(sqlite3_file *base, int flags)
     spend(SYNC_US + (sim_chance(30) ? sim_below(10 * MS) : 0));
     sync_file(file);
     if (self(base)->syncs_names)
-        sync_names(file->host);
+        sync_names(file->host, false);
     self(base)->syncs_names = false;
     return SQLITE_OK;
 }
@@ -939,7 +1036,7 @@ static int vfs_delete(sqlite3_vfs *vfs, const char *path, int sync_folder)
     if (remove_name(host, text) != 0)
         return errno == ENOENT ? SQLITE_IOERR_DELETE_NOENT : SQLITE_IOERR_DELETE;
     if (sync_folder != 0)
-        sync_names(host);
+        sync_names(host, false);
     return SQLITE_OK;
 }
 
@@ -1039,7 +1136,7 @@ bool disk_fails_now(unsigned host)
 void disk_lose_power(unsigned host)
 {
     bool loses_names = sim_chance(500); /* the folder's journal is written as a whole, or not */
-    for (struct name *name = disks[host].names; name < disks[host].names + NAMES; name++) {
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
         if (name->text[0] == '\0')
             continue;
         if (loses_names && name->now != name->durable)
@@ -1047,16 +1144,18 @@ void disk_lose_power(unsigned host)
         if (name->now != NULL)
             lose_unsynced(name->now);
     }
-    sync_names(host);
+    sync_names(host, false);
+    sync_names(host, true);
 }
 
 void disk_empty(unsigned host)
 {
-    for (struct name *name = disks[host].names; name < disks[host].names + NAMES; name++) {
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
         if (name->text[0] != '\0')
             set_now(name, NULL);
     }
-    sync_names(host);
+    sync_names(host, false);
+    sync_names(host, true);
 }
 
 void disk_reset(void)

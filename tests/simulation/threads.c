@@ -214,6 +214,12 @@ void trial_run(const struct trial *trial, struct trial_report *report)
     *report = (struct trial_report){.end = TRIAL_PASSED, .has_begun = true, .took_us = 300};
 }
 
+void trial_run_on(struct store *store, const struct trial *trial, struct trial_report *report)
+{
+    (void)store;
+    trial_run(trial, report);
+}
+
 bool trial_in_child(void)
 {
     return false;

@@ -204,8 +204,10 @@ static void set_options(struct server *server, bool is_first)
     struct error_text why;
     if (server_options_parse(count, (char *const *)arguments, &server->options, &why) != OK)
         broken("harness", "%s", why.text);
+    server->options.log_segment_bytes = 4096; /* fewer than the options take */
+    server->options.replay_bytes = 16384;
     if ((world.options.faults & FAULT_PRUNE) != 0)
-        server->options.cluster.log_keep = world.is_busy ? 2 : 20; /* fewer than the option takes */
+        server->options.cluster.log_keep = world.is_busy ? 2 : 20; /* likewise */
 }
 
 void server_start(struct server *server, bool is_first)

@@ -64,7 +64,9 @@ static void open_store(struct core_fixture *core)
 {
     struct error_text why = {.text = ""};
     check(store_open(&core->store,
-                     &(struct store_options){.folder = core->folder, .node_id = core->node_id},
+                     &(struct store_options){.folder = core->folder,
+                                             .node_id = core->node_id,
+                                             .replay_bytes = 1}, /* synced at once */
                      &why),
           &why);
     if (core->folder == NULL)
@@ -150,6 +152,7 @@ void core_fixture_open(struct core_fixture *core)
         .store = core->store,
         .queue = core->queue,
         .disk = core->disk,
+        .projector = core->projector,
     };
     check(commit_log_new(&core->commit_log, &commit_log_options), &why);
     struct subscriptions_options options = {
@@ -168,7 +171,7 @@ void core_fixture_open(struct core_fixture *core)
     struct chat_random random = {.context = core, .fill = fill_random};
     chat_set_random(core->chat, &random);
     subscriptions_attach(core->subscriptions, core->chat);
-    commit_log_attach(core->commit_log, core->chat);
+    check(commit_log_attach(core->commit_log, core->chat, &why), &why);
     if (!core->follows)
         begin_epoch(core);
     arena_init(&core->arena, 4u * 1024u * 1024u);

@@ -30,6 +30,7 @@ struct core_fixture {
     struct store *reader_store;
     struct worker *reader;
     struct worker *disk;
+    struct worker *projector; /* of commit_log.h; the test's, or NULL */
     struct commit_log *commit_log;
     struct chat *chat;
     struct subscriptions *subscriptions;

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define SEED 7
-#define PENDING_ROWS 4096 /* PENDING_ROWS_MAX of src/store/pending.c */
+#define PENDING_ROWS 4096 /* PENDING_ROWS_MAX of src/store/change_write.c */
 #define SILENCE_MS 3600000
 
 static struct chat_session *session_of(struct chat_fixture *fixture, const char *name)

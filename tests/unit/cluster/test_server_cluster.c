@@ -84,8 +84,11 @@ static void start(struct fixture *fixture, unsigned id, const char *more)
         (void)snprintf(members + used, sizeof members - used, "%s%s", count++ == 0 ? "" : ",",
                        fixture->internal[i]);
     }
-    const char *words[] = {number, count == 0 ? "--role=master" : "--role=slave",
-                           more == NULL ? "--log_keep=200000" : more, count == 0 ? NULL : members,
+    const char *words[] = {number,
+                           count == 0 ? "--role=master" : "--role=slave",
+                           more == NULL ? "--log_keep=200000" : more,
+                           "--replay_bytes=65536",
+                           count == 0 ? NULL : members,
                            NULL};
     fixture->servers[id] = live_server_start(fixture->folder, words);
     address_format(live_server_internal_address(fixture->servers[id]), fixture->internal[id]);

@@ -5,10 +5,11 @@
 
 #include "base/log.h"
 #include "support/core_fixture.h"
-#include "support/faulty_vfs.h"
+#include "support/faulty_calls.h"
 #include "support/folder.h"
 #include "support/test.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,7 +73,7 @@ static void open_cluster(struct fixture *f)
         .options = {.settings = &f->settings, .observer = {.role = on_role}},
         .actions = &f->actions,
         .store = f->core.store,
-        .log_reader = f->core.reader_store,
+        .orphan_reader = f->core.reader_store,
         .commit_log = f->core.commit_log,
         .chat = f->core.chat,
         .now_ms = f->core.now_ms,
@@ -109,7 +110,7 @@ static void begin(struct fixture *f)
 {
     told = 0;
     f->bytes = NULL;
-    faulty_vfs_reset();
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     f->folder = folder_new();
     f->other_folder = folder_new();
     core_fixture_init(&f->core, f->folder);
@@ -264,7 +265,7 @@ static void somebody_comes(struct fixture *f)
     assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
 }
 
-/* Somebody comes, and says more than the database keeps in memory until it is committed. */
+/* Somebody comes, and says much. */
 static void say_much(struct fixture *f, const char *name)
 {
     static char text[LONG + 1];
@@ -275,14 +276,16 @@ static void say_much(struct fixture *f, const char *name)
     read_batch(f);
 }
 
-TEST_F(test_orphan_transfer__the_disk_is_full_in_the_middle)
+TEST_F(test_orphan_transfer__the_disk_is_full)
 {
     say_much(f, "dora");
     hand_over(f, OTHER, 5);
-    faulty_vfs_fail(FAULTY_FULL, 1, true);
+    faulty_calls_arm(FAULTY_CALLS_FAIL_ONCE, 1, ENOSPC);
     cluster_work(&f->cluster);
-    assert_true(faulty_vfs_has_failed());
-    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_false(faulty_calls_have_failed()); /* in memory so far */
+    core_fixture_write(&f->core);
+    assert_true(faulty_calls_have_failed());
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     core_fixture_run(&f->core);
     assert_int_equal(f->core.failures, 1);
     assert_int_equal(f->cluster.orphan_transfers_count, 0);
@@ -449,17 +452,15 @@ TEST_F(test_orphan_transfer__little_at_a_time)
 {
     static const uint8_t bytes[LONG];
     struct log_entry row = {.epoch = 1u << 16, .bytes = bytes, .size = sizeof bytes};
-    assert_int_equal(store_begin(f->core.store), OK);
     for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
         assert_int_equal(store_add_orphan(f->core.store, &row), OK);
-    assert_int_equal(store_commit(f->core.store), OK);
     struct replica_orphan_transfer orphans = {.orphan = 0};
     assert_true(cluster_fill_orphans(&f->cluster, &orphans));
     assert_in_range(orphans.count, 2, 64 * 1024 / LONG + 1);
 }
 
-/* They went with a transaction that was undone: they must go all the same. */
-TEST_F(test_orphan_transfer__dropping_is_undone)
+/* A rollback does not bring them back. */
+TEST_F(test_orphan_transfer__dropping_is_not_undone)
 {
     keep_orphan(f);
     f->cluster.dropped_orphans = store_last_orphan(f->core.store);
@@ -468,14 +469,13 @@ TEST_F(test_orphan_transfer__dropping_is_undone)
     cluster_work(&f->cluster);
     assert_int_equal(store_orphan_count(f->core.store), 0);
     core_fixture_break(&f->core);
-    assert_int_equal(store_orphan_count(f->core.store), 1);
+    assert_int_equal(store_orphan_count(f->core.store), 0);
     turn(f);
     assert_int_equal(store_orphan_count(f->core.store), 0);
 }
 
 TEST_PREPARE()
 {
-    faulty_vfs_install();
     log_configure(LOG_SILENT, LOG_TEXT);
     return 0;
 }

@@ -6,10 +6,11 @@
 #include "commit/entry_queue.h"
 #include "commit/group_commit.h"
 #include "support/core_fixture.h"
-#include "support/faulty_vfs.h"
+#include "support/faulty_calls.h"
 #include "support/folder.h"
 #include "support/test.h"
 
+#include <errno.h>
 #include <semaphore.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -112,7 +113,7 @@ static void begin(struct fixture *f)
 static void end(struct fixture *f)
 {
     core_fixture_close(&f->core);
-    faulty_vfs_reset();
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     folder_remove(f->folder);
 }
 
@@ -209,10 +210,10 @@ TEST_F(test_commit_log_settle__the_write_fails)
     struct commit_record noted;
     uint64_t before = committed(&f->core);
     begin_write(f, &noted);
-    faulty_vfs_fail(FAULTY_IO, 1, false);
+    faulty_calls_arm(FAULTY_CALLS_FAIL_ONCE, 1, EIO);
     release_disk(&f->hold);
     assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), ERROR_IO);
-    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     expect_opened(&noted, false);
     assert_int_equal(applied(&f->core), before);
     assert_int_equal(f->core.rollbacks, 1);
@@ -245,10 +246,10 @@ TEST_F(test_commit_log_write__the_disk_fails)
     uint64_t before = committed(&f->core);
     begin_write(f, &noted);
     put_waiter(&f->core, &read); /* of something read meanwhile */
-    faulty_vfs_fail(FAULTY_IO, 1, false);
+    faulty_calls_arm(FAULTY_CALLS_FAIL_ONCE, 1, EIO);
     release_disk(&f->hold);
     wait_for_disk(&f->core);
-    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     assert_int_equal(f->core.failures, 1);
     assert_int_equal(f->core.rollbacks, 1);
     expect_opened(&noted, false);
@@ -425,10 +426,10 @@ PAIR_TEST(test_commit_log_append__while_the_disk_works)
 PAIR_TEST(test_commit_log_append__the_write_before_fails)
 {
     (void)feed_while_writing(f);
-    faulty_vfs_fail(FAULTY_FULL, 1, false);
+    faulty_calls_arm(FAULTY_CALLS_FAIL_ONCE, 1, ENOSPC);
     release_disk(&f->hold);
     wait_for_disk(&f->slave);
-    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     assert_int_equal(f->slave.failures, 1);
     assert_int_equal(applied(&f->slave), 0);
     assert_true(commit_log_catch_up(f->slave.commit_log)); /* nothing is left */
@@ -647,6 +648,5 @@ TEST(test_commit_log_roll_back__onto_a_damaged_database)
 TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    faulty_vfs_install();
     return 0;
 }

@@ -27,7 +27,8 @@ static struct crash_note *started(const struct fixture *f, uint64_t last_seq)
 {
     struct crash_note *note;
     struct error_text why = {.text = ""};
-    if (crash_note_open(&note, f->folder, (struct log_position){1, last_seq}, &why) != OK)
+    if (crash_note_open(&note, f->folder, CRASH_NOTE_APPLYING, (struct log_position){1, last_seq},
+                        &why) != OK)
         fail_msg("%s", why.text);
     return note;
 }
@@ -123,7 +124,7 @@ TEST_F(test_note__an_end_in_order_is_no_death)
 TEST_F(test_note__a_damaged_file_tells_nothing)
 {
     char path[4200];
-    (void)snprintf(path, sizeof path, "%s/%s", f->folder, CRASH_NOTE_FILE_NAME);
+    (void)snprintf(path, sizeof path, "%s/%s", f->folder, CRASH_NOTE_APPLYING);
     dies(f, 5, 6, 6);
     for (size_t size = 0; size < 200; size += 7) {
         FILE *file = fopen(path, "w");

@@ -169,7 +169,8 @@ static void write_rows(void *context)
         struct timeline_row row = {.room = 1, .seq = i, .text = text, .text_size = sizeof text - 1};
         ASSERT(store_add_event(store, &row) == OK);
     }
-    ASSERT(store_flush(store) == OK);
+    for (size_t i = 0; i < store_change_count(store); i++)
+        ASSERT(store_try_change(store, i) == OK);
 }
 
 static enum error count_row(void *context, const struct timeline_row *row)
@@ -186,8 +187,10 @@ TEST(test_trial__leaves_the_database_alone)
     struct error_text why;
     struct store *store;
     assert_int_equal(store_open(&store, &options, &why), OK);
+    assert_int_equal(store_pause(store), OK);
     assert_int_equal(store_begin(store), OK);
     assert_int_equal(tried(write_rows, store, LONG_MS).end, TRIAL_PASSED);
+    store_resume(store);
     struct timeline_row row = {.room = 1, .seq = 1, .text = ""};
     assert_int_equal(store_add_event(store, &row), OK);
     assert_int_equal(store_commit(store), OK);

@@ -69,6 +69,8 @@ static const struct number numbers[] = {
     NUMBER("log_keep", "LOG_KEEP", cluster.log_keep, 200000, 1000, 1000000000),
     NUMBER("log_keep_bytes", "LOG_KEEP_BYTES", cluster.log_keep_bytes, 4294967296, 1048576,
            1099511627776),
+    NUMBER("log_segment_bytes", "LOG_SEGMENT_BYTES", log_segment_bytes, 4194304, 65536, 1073741824),
+    NUMBER("replay_bytes", "REPLAY_BYTES", replay_bytes, 16777216, 65536, 1099511627776),
     NUMBER("max_sessions", "MAX_SESSIONS", limits.sessions_per_account, 2, 1, 64),
     NUMBER("max_message_bytes", "MAX_MESSAGE_BYTES", limits.message_bytes, 16384, 1, 131072),
     NUMBER("history", "HISTORY", limits.history_on_join, 10, 0, CHAT_PAGE_EVENTS),

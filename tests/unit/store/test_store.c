@@ -140,7 +140,8 @@ TEST_BOTH(test_store_open__new_one_is_empty)
     assert_memory_equal(cluster, zero, sizeof zero);
     assert_string_equal(store_last_problem(store), "");
     size_t count = 0;
-    assert_error(store, store_log_read(store, 1, count_log, &count), ERROR_NOT_FOUND);
+    assert_error(store, store_log_read(store, 1, count_log, &count),
+                 f->in_memory ? ERROR_INVALID : ERROR_NOT_FOUND);
     assert_int_equal(events_in(store, 1), 0);
 }
 
@@ -231,11 +232,11 @@ TEST_BOTH(test_store_commit__in_parts)
     for (uint64_t n = 1; n <= 40; n++) {
         struct writer writing = {.store = store};
         pthread_t thread;
-        assert_ok(store, store_begin(store));
-        assert_ok(store, work_write(store, n));
         struct log_entry row = {
             .first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)"x", .size = 1};
         assert_ok(store, store_add_orphan(store, &row));
+        assert_ok(store, store_begin(store));
+        assert_ok(store, work_write(store, n));
         assert_ok(store, store_commit_prepare(store));
         assert_int_equal(pthread_create(&thread, NULL, write_commit, &writing), 0);
         do
@@ -284,16 +285,14 @@ TEST_BOTH(test_store_reset__a_blank_cluster)
                             .kind = LOG_ENTRY_MEMBERS,
                             .bytes = (const uint8_t *)"list",
                             .size = 4};
-    bool is_blank = false;
     assert_ok(store, store_set_promised(store, 65537));
-    assert_ok(store, store_begin(store));
     assert_ok(store, store_set_cluster(store, ours));
+    assert_ok(store, store_begin(store));
     assert_ok(store, store_add_epoch(store, (struct epoch_start){.epoch = 65537, .first_seq = 1}));
     assert_ok(store, store_put_members(store, (struct log_position){65537, 1}, row.bytes, 4));
     assert_ok(store, store_log_append(store, &row));
     assert_ok(store, store_commit(store));
-    assert_ok(store, store_is_blank(store, &is_blank));
-    assert_true(is_blank);
+    assert_true(store_is_blank(store));
     assert_ok(store, store_reset(store));
     for (int i = 0; i < 2; i++) {
         assert_int_equal(store_position(store).seq, 0);
@@ -309,12 +308,11 @@ TEST_BOTH(test_store_reset__a_blank_cluster)
 
 TEST_BOTH(test_store_reset__not_with_a_chat)
 {
-    bool is_blank = true;
+    assert_true(store_is_blank(store));
     assert_ok(store, store_begin(store));
     append(store, 65537, 1, "delta");
     assert_ok(store, store_commit(store));
-    assert_ok(store, store_is_blank(store, &is_blank));
-    assert_false(is_blank);
+    assert_false(store_is_blank(store));
     assert_error(store, store_reset(store), ERROR_MISMATCH);
     assert_int_equal(store_position(store).seq, 1);
 }
@@ -325,11 +323,10 @@ TEST_BOTH(test_store_set_cluster__once)
     const uint8_t other[STORE_CLUSTER_BYTES] = {4};
     uint8_t found[STORE_CLUSTER_BYTES];
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_set_cluster(store, ours));
+    assert_ok(store, store_set_cluster(store, ours)); /* not of the open transaction */
     store_rollback(store);
     store_cluster(store, found);
-    assert_int_equal(found[0], 0);
-    assert_ok(store, store_set_cluster(store, ours));
+    assert_memory_equal(found, ours, sizeof ours);
     assert_ok(store, store_set_cluster(store, ours));
     assert_error(store, store_set_cluster(store, other), ERROR_MISMATCH);
     store = reopen(f);
@@ -421,8 +418,9 @@ static enum error first_of_log(void *context, const struct log_entry *row)
     return ERROR_CANCELLED;
 }
 
-TEST_BOTH(test_store_log_read__from_the_batch_that_holds_it)
+TEST_ON(test_store_log_read__from_the_batch_that_holds_it, struct fixture, begin_in_folder, end)
 {
+    struct store *store = f->store;
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < 20; i++)
         append(store, 3, 5, "five deltas");
@@ -444,11 +442,13 @@ TEST_BOTH(test_store_log_read__from_the_batch_that_holds_it)
     assert_int_equal(count, 2);
 }
 
-static void prune(struct store *store, uint64_t before, size_t most, size_t expected)
+/* Prunes, and checks what the first seq is then. */
+static void prune(struct store *store, uint64_t before, uint64_t first)
 {
-    size_t deleted = 99;
-    assert_commits(store, store_log_prune(store, before, most, &deleted));
-    assert_int_equal(deleted, expected);
+    struct error_text why;
+    assert_int_equal(store_project(store, true, &why), OK);
+    store_log_prune(store, before);
+    assert_int_equal(store_log_first(store), first);
 }
 
 static uint64_t bytes_after(struct store *store, uint64_t seq)
@@ -458,8 +458,9 @@ static uint64_t bytes_after(struct store *store, uint64_t seq)
     return store_log_bytes(store) - bytes;
 }
 
-TEST_BOTH(test_store_log_bytes__of_what_a_member_lacks)
+TEST_ON(test_store_log_bytes__of_what_a_member_lacks, struct fixture, begin_in_folder, end)
 {
+    struct store *store = f->store;
     assert_int_equal(bytes_after(store, 0), 0);
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < 4; i++)
@@ -468,14 +469,15 @@ TEST_BOTH(test_store_log_bytes__of_what_a_member_lacks)
     uint64_t one = store_log_bytes(store) / 4;
     assert_true(one >= strlen("ten bytes"));
     assert_int_equal(bytes_after(store, 0), 4 * one);
-    assert_int_equal(bytes_after(store, 4), 4 * one); /* the batch ends with 5 */
+    assert_int_equal(bytes_after(store, 4), 3 * one); /* of the batch that ends with 5 */
     assert_int_equal(bytes_after(store, 5), 3 * one);
     assert_int_equal(bytes_after(store, 20), 0);
     assert_int_equal(bytes_after(store, UINT64_MAX), 0);
-    prune(store, 11, 10, 2);
+    prune(store, 11, 11);
     assert_int_equal(bytes_after(store, 0), 2 * one); /* pruned is pruned */
-    store = reopen(f);
     assert_int_equal(bytes_after(store, 9), 2 * one);
+    store = reopen(f);
+    assert_int_equal(bytes_after(store, 10), 2 * one);
     assert_int_equal(bytes_after(store, 15), one);
     assert_ok(store, store_begin(store));
     append(store, 3, 5, "ten bytes");
@@ -484,43 +486,34 @@ TEST_BOTH(test_store_log_bytes__of_what_a_member_lacks)
     assert_int_equal(bytes_after(store, 15), one);
 }
 
-TEST_BOTH(test_store_log_prune__whole_batches_and_never_the_last)
+TEST_ON(test_store_log_prune__whole_batches_and_never_the_last, struct fixture, begin_in_folder,
+        end)
 {
+    struct store *store = f->store;
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < 10; i++)
         append(store, 3, 5, "five deltas");
     assert_ok(store, store_commit(store));
-    prune(store, 0, 10, 0);
-    prune(store, 5, 10, 0); /* the first batch ends with 5, which is to stay */
-    prune(store, 6, 10, 1);
-    assert_int_equal(store_log_first(store), 6);
-    prune(store, 40, 2, 2);
-    assert_int_equal(store_log_first(store), 16);
-    prune(store, 40, 0, 0);
+    prune(store, 0, 1);
     size_t count = 0;
+    prune(store, 5, 5); /* the first batch ends with 5, which is to stay */
+    assert_ok(store, store_log_read(store, 5, count_log, &count));
+    assert_int_equal(count, 10);
+    prune(store, 6, 6);
+    prune(store, 16, 16);
+    prune(store, 10, 16);
+    count = 0;
     assert_error(store, store_log_read(store, 15, count_log, &count), ERROR_NOT_FOUND);
     assert_ok(store, store_log_read(store, 16, count_log, &count));
     assert_int_equal(count, 7);
     uint8_t before[LOG_DIGEST_BYTES], after[LOG_DIGEST_BYTES];
     store_digest(store, before);
-    prune(store, UINT64_MAX, SIZE_MAX, 6);
+    prune(store, UINT64_MAX, 46);
     store = reopen(f);
-    assert_int_equal(store_log_first(store), 46);
+    assert_true(store_log_first(store) <= 46); /* a segment stays whole on the disk */
     assert_int_equal(store_position(store).seq, 50);
     store_digest(store, after);
     assert_memory_equal(before, after, sizeof before);
-}
-
-TEST_BOTH(test_store_log_prune__rolled_back)
-{
-    work_apply_all(store, 1, 5);
-    size_t deleted;
-    assert_ok(store, store_begin(store));
-    assert_ok(store, store_log_prune(store, UINT64_MAX, 10, &deleted));
-    assert_int_equal(deleted, 4);
-    assert_int_equal(store_log_first(store), work_last_seq(4) + 1);
-    store_rollback(store);
-    work_check(store, 5);
 }
 
 TEST_BOTH(test_store_log_append__large_and_empty_batches)
@@ -539,8 +532,10 @@ TEST_BOTH(test_store_log_append__large_and_empty_batches)
     free(batch);
     size_t count = 0;
     store = reopen(f);
-    assert_ok(store, store_log_read(store, 1, count_log, &count));
-    assert_int_equal(count, 2);
+    if (!f->in_memory) {
+        assert_ok(store, store_log_read(store, 1, count_log, &count));
+        assert_int_equal(count, 2);
+    }
     row = (struct log_entry){.epoch = 1, .first_seq = 10, .last_seq = UINT64_MAX};
     assert_ok(store, store_begin(store));
     assert_error(store, store_log_append(store, &row), ERROR_INVALID);
@@ -577,23 +572,24 @@ TEST_BOTH(test_store_put_account__inserts_and_replaces)
     assert_error(store, store_get_account(store, 1, same_account, &row), ERROR_NOT_FOUND);
 }
 
+/* The projection refuses a second account of the name; what a deleted account had is free. */
 TEST_BOTH(test_store_put_account__folded_names_are_unique)
 {
     struct account_row ann = account(1, "ann");
     struct account_row other = account(2, "ann");
+    assert_commits(store, store_put_account(store, &ann));
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_put_account(store, &ann));
-    assert_error(store, store_put_account(store, &other), ERROR_EXISTS);
-    assert_ok(store, store_get_account(store, 1, same_account, &ann)); /* not pushed out */
-    ann.deleted_ms = 7;
-    assert_ok(store, store_put_account(store, &ann)); /* the name is free again */
     assert_ok(store, store_put_account(store, &other));
-    ann.deleted_ms = 0;
-    assert_error(store, store_put_account(store, &ann), ERROR_EXISTS);
+    assert_error(store, store_commit(store), ERROR_EXISTS);
+    store_rollback(store);
+    assert_ok(store, store_get_account(store, 1, same_account, &ann)); /* not pushed out */
+    assert_error(store, store_get_account(store, 2, same_account, &other), ERROR_NOT_FOUND);
+    ann.deleted_ms = 7;
+    assert_commits(store, store_put_account(store, &ann)); /* the name is free again */
+    assert_commits(store, store_put_account(store, &other));
     struct account_row third = account(3, "ann");
     third.deleted_ms = 8; /* any number of deleted ones */
-    assert_ok(store, store_put_account(store, &third));
-    assert_ok(store, store_commit(store));
+    assert_commits(store, store_put_account(store, &third));
     size_t count = 0;
     assert_ok(store, store_each_account(store, count_account, &count));
     assert_int_equal(count, 3);
@@ -606,7 +602,6 @@ TEST_BOTH(test_store_set_delivered__one_account)
     assert_ok(store, store_put_account(store, &ann));
     assert_ok(store, store_put_account(store, &ben));
     assert_ok(store, store_set_delivered(store, 1, 77));
-    assert_error(store, store_set_delivered(store, 9, 77), ERROR_NOT_FOUND);
     assert_ok(store, store_commit(store));
     ann.delivered_seq = 77;
     assert_ok(store, store_get_account(store, 1, same_account, &ann));
@@ -666,7 +661,7 @@ TEST_BOTH(test_store_put_session__knows_its_last_request)
                               .started_ms = 12};
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_session(store, &row));
-    assert_ok(store, store_each_session(store, same_session, &row));
+    assert_ok(store, store_get_session(store, row.id, same_session, &row));
     row.device = "";
     assert_ok(store, store_put_session(store, &row));
     assert_ok(store, store_commit(store));
@@ -730,7 +725,9 @@ TEST_BOTH(test_store_put_room__knows_its_end)
     struct room_row row = room(UINT64_MAX - 8, "garden");
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_room(store, &row));
+    assert_ok(store, store_commit(store));
     assert_ok(store, store_each_room(store, same_room, &row));
+    assert_ok(store, store_begin(store));
     row.topic = "";
     row.is_private = true;
     row.direct_low = 3;
@@ -743,8 +740,8 @@ TEST_BOTH(test_store_put_room__knows_its_end)
     assert_ok(store, store_add_event(store, &second));
     row.last_number = 1;
     row.last_seq = 12;
-    assert_ok(store, store_each_room(store, same_room, &row));
     assert_ok(store, store_commit(store));
+    assert_ok(store, store_each_room(store, same_room, &row));
     store = reopen(f);
     assert_ok(store, store_each_room(store, same_room, &row));
 }
@@ -753,10 +750,13 @@ TEST_BOTH(test_store_put_room__folded_names_are_unique)
 {
     struct room_row garden = room(1, "garden"), other = room(2, "garden");
     struct room_row direct = room(3, ""), second_direct = room(4, "");
+    assert_commits(store, store_put_room(store, &garden));
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_put_room(store, &garden));
-    assert_error(store, store_put_room(store, &other), ERROR_EXISTS);
+    assert_ok(store, store_put_room(store, &other));
+    assert_error(store, store_commit(store), ERROR_EXISTS);
+    store_rollback(store);
     assert_ok(store, store_each_room(store, same_room, &garden));
+    assert_ok(store, store_begin(store));
     assert_ok(store, store_put_room(store, &direct));
     assert_ok(store, store_put_room(store, &second_direct));
     assert_ok(store, store_delete_room(store, 1));
@@ -1026,11 +1026,12 @@ TEST_BOTH(test_store_put_members__replaces_and_copies)
     assert_ok(store, store_begin(store));
     position = (struct log_position){.epoch = 2, .seq = 3};
     assert_ok(store, store_put_members(store, position, NULL, 0));
-    assert_ok(store, store_get_members(store, &position, bytes, sizeof bytes, &used));
-    assert_int_equal(used, 0);
     store_rollback(store);
     assert_ok(store, store_get_members(store, &position, NULL, 0, &used));
     assert_int_equal(used, STORE_MEMBERS_MAX);
+    assert_commits(store, store_put_members(store, position, NULL, 0));
+    assert_ok(store, store_get_members(store, &position, bytes, sizeof bytes, &used));
+    assert_int_equal(used, 0);
 }
 
 static void add_orphan(struct store *store, uint64_t seq)
@@ -1076,10 +1077,8 @@ static void expect_orphans(struct store *store, uint64_t first, uint64_t last)
 TEST_BOTH(test_store_orphans__kept_in_order_until_dropped)
 {
     expect_orphans(store, 1, 0);
-    assert_ok(store, store_begin(store));
     for (uint64_t id = 1; id <= 6; id++)
         add_orphan(store, id * 10);
-    assert_ok(store, store_commit(store));
     store = reopen(f);
     expect_orphans(store, 1, 6);
     struct orphans orphans = {.id = 3, .most = 2};
@@ -1088,43 +1087,49 @@ TEST_BOTH(test_store_orphans__kept_in_order_until_dropped)
     assert_ok(store, store_each_orphan(store, UINT64_MAX, check_orphan, &orphans));
     assert_ok(store, store_drop_orphans(store, 2));
     expect_orphans(store, 3, 6);
-    assert_ok(store, store_begin(store));
     assert_ok(store, store_drop_orphans(store, 4));
     expect_orphans(store, 5, 6);
-    add_orphan(store, 70);
-    expect_orphans(store, 5, 7);
-    store_rollback(store);
-    expect_orphans(store, 3, 6);
     store = reopen(f);
-    expect_orphans(store, 3, 6);
+    expect_orphans(store, 5, 6);
+}
+
+/* A rollback does not undo what is durable. */
+TEST_BOTH(test_store_orphans__beside_an_open_transaction)
+{
+    add_orphan(store, 10);
+    assert_ok(store, store_begin(store));
+    assert_ok(store, work_write(store, 1));
+    add_orphan(store, 20);
+    add_orphan(store, 30);
+    assert_ok(store, store_drop_orphans(store, 1));
+    expect_orphans(store, 2, 3);
+    store_rollback(store);
+    expect_orphans(store, 2, 3);
+    work_check(store, 0);
+    store = reopen(f);
+    expect_orphans(store, 2, 3);
 }
 
 TEST_BOTH(test_store_orphans__ids_are_never_used_again)
 {
-    assert_ok(store, store_begin(store));
     add_orphan(store, 10);
     add_orphan(store, 20);
     assert_ok(store, store_drop_orphans(store, UINT64_MAX));
-    assert_ok(store, store_commit(store));
     expect_orphans(store, 1, 0);
     assert_ok(store, store_drop_orphans(store, UINT64_MAX));
     store = reopen(f);
-    assert_ok(store, store_begin(store));
     add_orphan(store, 30);
-    assert_ok(store, store_commit(store));
     expect_orphans(store, 3, 3);
 }
 
 TEST_BOTH(test_store_add_orphan__out_of_range)
 {
     struct log_entry row = {.first_seq = 2, .last_seq = 1, .bytes = (const uint8_t *)""};
-    assert_ok(store, store_begin(store));
     assert_error(store, store_add_orphan(store, &row), ERROR_INVALID);
     row.last_seq = (uint64_t)INT64_MAX + 1;
     assert_error(store, store_add_orphan(store, &row), ERROR_INVALID);
     row.last_seq = INT64_MAX;
     assert_ok(store, store_add_orphan(store, &row));
-    assert_ok(store, store_commit(store));
     assert_int_equal(store_last_orphan(store), 1);
 }
 
@@ -1158,14 +1163,15 @@ static bool file_holds(const char *path, const char *text)
     return text[matched] == '\0';
 }
 
-TEST_BOTH(test_store_snapshot_take__all_but_the_nodes_own)
+TEST_ON(test_store_snapshot_take__all_but_the_nodes_own, struct fixture, begin_in_folder, end)
 {
+    struct store *store = f->store;
     char partial[TEST_PATH_SIZE];
     join_path(partial, f->target, STORE_FILE_NAME ".part");
     write_text(f->copy, "what was there before");
     struct log_entry row = {
         .first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)"jackdaw nest", .size = 12};
-    assert_commits(store, store_add_orphan(store, &row));
+    assert_ok(store, store_add_orphan(store, &row));
     work_apply_all(store, 1, 60);
     struct log_position position = {0};
     assert_ok(store, store_snapshot_take(store, f->copy, &position));
@@ -1239,8 +1245,8 @@ TEST_ON(test_store_snapshot_take__by_a_reader_beside_the_writer, struct fixture,
         make_folder(copying.folders[i]);
     copying.reader = open_reader(store);
     assert_int_equal(pthread_create(&thread, NULL, take_copies, &copying), 0);
-    while (!atomic_load(&copying.is_over))
-        assert_ok(store, work_apply(store, ++n));
+    while (!atomic_load(&copying.is_over)) /* a prune would take what an older copy should have */
+        assert_ok(store, work_commit(store, ++n));
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_ok(copying.reader, copying.error);
     assert_true(n > 100 + COPIES);

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Every write, every sync and every allocation fails once, and then for good; the power fails at
- * every moment. After each: nothing half-done is visible, all that was committed is there. */
+/* Every write and every sync of the database, and every allocation, fails once, and then for good; the
+ * power fails at every moment. After each: nothing half-done is visible, all that was committed is
+ * there. test_store_log.c has the same of the log. */
 #include "store/store_internal.h"
 
 #include "support/faulty_vfs.h"
 #include "support/test.h"
 #include "test_store_support.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* A folder as a crash left it, to start each try from. */
@@ -23,20 +21,6 @@ struct scene {
     bool checkpoints_soon; /* within those */
 };
 
-/* The files as they are, without the lock and the WAL's index: what a crash leaves. */
-static void copy_folder(const char *from, const char *to)
-{
-    static const char *const names[] = {STORE_FILE_NAME, STORE_FILE_NAME "-wal", NODE_FILE_NAME};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char source[TEST_PATH_SIZE], target[TEST_PATH_SIZE];
-        struct stat status;
-        join_path(source, from, names[i]);
-        join_path(target, to, names[i]);
-        if (stat(source, &status) == 0)
-            copy_file(source, target);
-    }
-}
-
 static void make_scene(struct scene *scene, uint64_t batches, uint64_t more)
 {
     *scene = (struct scene){.batches = batches, .more = more};
@@ -46,7 +30,10 @@ static void make_scene(struct scene *scene, uint64_t batches, uint64_t more)
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     struct store *store = open_store(folder);
-    work_apply_all(store, 1, batches);
+    struct error_text why;
+    work_apply_all(store, 1, batches - 1);
+    assert_int_equal(store_project(store, true, &why), OK);
+    work_apply_all(store, batches, batches);
     copy_folder(folder, scene->folder);
     store_close(store);
     remove_folder(folder);
@@ -111,56 +98,70 @@ static bool is_expected(enum error error, enum faulty_kind kind)
     return error == ERROR_IO || (kind == FAULTY_FULL && error == ERROR_DISK_FULL);
 }
 
-/* Were the process to die right now, the next one would find exactly n batches: a failed commit
- * must not come back with the frames it left in the WAL. */
+/* Were the process to die right now, the next one would find exactly n batches. */
 static void check_crash_image(const char *folder, uint64_t n)
 {
     char image[TEST_PATH_SIZE];
     make_folder(image);
     copy_folder(folder, image);
     struct store *store = open_store(image);
-    assert_int_equal(work_batches(store_position(store)), n);
+    assert_ok(store, work_replay(store));
     work_check(store, n);
     store_close(store);
     remove_folder(image);
 }
 
-/* Writes batches until one fails for good; returns how many there are then. */
+/* Judges a failed projection of n batches. false: the disk stays broken. */
+static bool is_over_it(struct store *store, const char *folder, uint64_t n, struct fault fault,
+                       enum error error, const struct error_text *why)
+{
+    struct error_text ignored;
+    assert_true(is_expected(error, fault.kind));
+    assert_true(why->text[0] != '\0');
+    assert_int_equal(store_position(store).seq, work_last_seq(n));
+    if (fault.kind == FAULTY_POWER)
+        return false;
+    if (fault.lasting) {
+        work_check(store, n); /* what is committed can still be read */
+        return false;
+    }
+    check_crash_image(folder, n);
+    assert_int_equal(store_project(store, true, &ignored), OK); /* it was only once */
+    work_check(store, n);
+    return true;
+}
+
+static enum error checkpoint_soon(struct store *writer, void *context)
+{
+    (void)context;
+    (void)sqlite3_wal_autocheckpoint(writer->database, 30);
+    return OK;
+}
+
+/* Writes batches, and the database behind them, until that fails for good. The log is on another disk:
+ * returns how many batches it has. */
 static uint64_t write_batches(struct store *store, const char *folder, const struct scene *scene,
-                              struct fault fault, bool *uncertain)
+                              struct fault fault)
 {
     uint64_t n = scene->batches;
+    bool goes_on = true;
     if (scene->checkpoints_soon)
-        (void)sqlite3_wal_autocheckpoint(store->database, 30);
-    while (n < scene->batches + scene->more) {
-        enum error error = work_apply(store, n + 1);
-        if (error == OK) {
-            n++;
-            continue;
-        }
-        assert_true(is_expected(error, fault.kind));
-        assert_true(store_last_problem(store)[0] != '\0');
-        *uncertain = fault.lasting;
-        if (fault.kind == FAULTY_POWER)
-            break;
-        work_check(store, n);
-        if (fault.lasting)
-            break;
-        check_crash_image(folder, n);
-        assert_ok(store, work_apply(store, n + 1)); /* it was only once */
-        n++;
+        (void)projection_run(store, checkpoint_soon, NULL);
+    while (goes_on && n < scene->batches + scene->more) {
+        struct error_text why = {""};
+        assert_ok(store, work_apply(store, ++n));
+        enum error error = store_project(store, n % 3 == 0, &why);
+        goes_on = error == OK || is_over_it(store, folder, n, fault, error, &why);
     }
     return n;
 }
 
-static void check_reopened(const char *folder, uint64_t n, bool uncertain)
+static void check_reopened(const char *folder, uint64_t n)
 {
     struct store *store = open_store(folder);
-    uint64_t found = work_batches(store_position(store));
-    if (found != n)
-        assert_true(uncertain && found == n + 1);
-    work_check(store, found);
-    assert_ok(store, work_apply(store, found + 1));
+    assert_ok(store, work_replay(store));
+    work_check(store, n);
+    assert_ok(store, work_apply(store, n + 1));
     store_close(store);
 }
 
@@ -169,19 +170,18 @@ static bool try_fault(const struct scene *scene, uint64_t k, struct fault fault)
     char folder[TEST_PATH_SIZE];
     struct store *store = NULL;
     struct error_text why;
-    bool uncertain = false;
     uint64_t n = scene->batches;
     start(scene, folder);
     faulty_vfs_fail(fault.kind, k, fault.lasting);
     enum error error = try_open(&store, folder, &why);
-    if (error == OK)
-        n = write_batches(store, folder, scene, fault, &uncertain);
+    if (error == OK && (error = work_replay(store)) == OK)
+        n = write_batches(store, folder, scene, fault);
     else
         assert_true(is_expected(error, fault.kind));
     store_close(store);
     bool has_failed = faulty_vfs_has_failed();
     faulty_vfs_reset();
-    check_reopened(folder, n, uncertain);
+    check_reopened(folder, n);
     faulty_vfs_reset();
     remove_folder(folder);
     return has_failed;
@@ -221,51 +221,22 @@ TEST(test_faults__disk_is_full)
               (struct fault){.kind = FAULTY_FULL, .lasting = true}, 50);
 }
 
-/* A commit in parts whose write fails leaves nothing once it was rolled back. */
-TEST(test_faults__commit_in_parts)
-{
-    char folder[TEST_PATH_SIZE];
-    make_folder(folder);
-    struct store *store = open_store(folder);
-    assert_ok(store, work_apply(store, 1));
-    assert_ok(store, store_begin(store));
-    assert_ok(store, work_write(store, 2));
-    assert_ok(store, store_commit_prepare(store));
-    faulty_vfs_fail(FAULTY_FULL, 1, false);
-    enum error written = store_commit_write(store);
-    assert_int_equal(written, ERROR_DISK_FULL);
-    assert_string_equal(store_last_problem(store), "");
-    assert_error(store, store_commit_finish(store, written), ERROR_DISK_FULL);
-    assert_non_null(strstr(store_last_problem(store), "commit"));
-    assert_error(store, work_write(store, 3), ERROR_DISK_FULL); /* it is broken */
-    assert_error(store, store_commit_prepare(store), ERROR_DISK_FULL);
-    store_rollback(store);
-    work_check(store, 1);
-    check_crash_image(folder, 1);
-    assert_ok(store, work_apply(store, 2));
-    store_close(store);
-    check_reopened(folder, 2, false);
-    faulty_vfs_reset();
-    remove_folder(folder);
-}
-
 static bool try_power(const struct scene *scene, uint64_t k, struct fault fault)
 {
     char folder[TEST_PATH_SIZE];
     struct store *store = NULL;
     struct error_text why;
-    bool uncertain = false;
     uint64_t n = scene->batches;
     start(scene, folder);
     faulty_vfs_fail(fault.kind, k, fault.lasting);
-    if (try_open(&store, folder, &why) == OK)
-        n = write_batches(store, folder, scene, fault, &uncertain);
+    if (try_open(&store, folder, &why) == OK && work_replay(store) == OK)
+        n = write_batches(store, folder, scene, fault);
     bool has_failed = faulty_vfs_has_failed();
     if (!has_failed)
         faulty_vfs_fail(FAULTY_POWER, 1, true); /* while all is quiet, before it is closed */
     store_close(store);
     faulty_vfs_lose_power(fault.seed == 0 ? 0 : fault.seed * 1000 + k);
-    check_reopened(folder, n, uncertain);
+    check_reopened(folder, n);
     faulty_vfs_reset();
     remove_folder(folder);
     return has_failed;
@@ -274,7 +245,7 @@ static bool try_power(const struct scene *scene, uint64_t k, struct fault fault)
 static void lose_power_at_each(uint64_t seed)
 {
     const struct fault fault = {.kind = FAULTY_POWER, .lasting = true, .seed = seed};
-    fail_each(make_fresh_scene, try_power, fault, 50);
+    fail_each(make_fresh_scene, try_power, fault, 30);
     fail_each(make_checkpoint_scene, try_power, fault, 50);
 }
 
@@ -319,6 +290,7 @@ static bool try_snapshot(const struct scene *scene, uint64_t k, struct fault fau
     make_folder(target);
     join_path(path, target, STORE_FILE_NAME);
     struct store *store = open_store(folder);
+    assert_ok(store, work_replay(store));
     if (of_memory)
         faulty_memory_arm(k, false);
     else
@@ -383,7 +355,8 @@ static void read_some(struct store *store, uint64_t n)
     if (n == 0)
         return;
     READ(store_get_outcome(store, test_id(200), 1, count_outcome, &count), 1);
-    READ(store_log_read(store, last, count_log, &count), 1);
+    READ(store_log_read(store, last, count_log, &count),
+         work_batches(store_log_last(store)) - n + 1);
     enum error error = store_number_at(store, room, last, &number);
     read_or_no_memory(error, number, in_room);
 }
@@ -409,23 +382,30 @@ static bool try_memory(const struct scene *scene, uint64_t k, struct fault fault
     start(scene, folder);
     faulty_memory_arm(k, fault.lasting);
     enum error error = try_open(&store, folder, &why);
+    if (error == OK)
+        error = work_replay(store);
     for (uint64_t i = 0; i < scene->more && store != NULL && error == OK; i++) {
         error = work_apply(store, n + 1);
         n += error == OK;
+        if (error == OK)
+            error = store_project(store, true, &why);
     }
     if (error != OK)
         assert_int_equal(error, ERROR_NO_MEMORY);
     if (store != NULL) {
-        read_some(store, n);
-        read_with_reader(store, n);
+        uint64_t shown = work_batches(store_position(store)); /* n, unless the replay failed */
+        read_some(store, shown);
+        read_with_reader(store, shown);
     }
     bool has_failed = faulty_memory_has_failed();
     faulty_memory_arm(0, false);
-    if (store != NULL)
-        work_check(store, n); /* memory is back */
+    if (store != NULL) { /* memory is back */
+        assert_ok(store, work_replay(store));
+        work_check(store, n);
+    }
     store_close(store);
     if (error != OK)
-        check_reopened(folder, n, false);
+        check_reopened(folder, n);
     faulty_vfs_reset();
     remove_folder(folder);
     return has_failed;
@@ -459,13 +439,11 @@ static uint64_t reads_to_open(uint64_t batches)
     make_folder(folder);
     struct store *store = open_store(folder);
     work_apply_all(store, 1, batches);
-    assert_ok(store, store_begin(store));
     for (uint64_t n = 1; n <= batches; n++)
         assert_ok(store, store_add_orphan(store, &(struct log_entry){.first_seq = 1,
                                                                      .last_seq = 1,
                                                                      .bytes = (uint8_t[1000]){1},
                                                                      .size = 1000}));
-    assert_ok(store, store_commit(store));
     store_close(store);
     uint64_t before = faulty_vfs_reads();
     store = open_store(folder);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -64,7 +65,23 @@ static void expect_refusal(const char *folder, enum error expected, const char *
 static void fill(const char *folder, uint64_t batches)
 {
     struct store *store = open_store(folder);
-    work_apply_all(store, 1, batches);
+    struct error_text why;
+    for (uint64_t n = 1; n <= batches; n++) { /* each with runs of events of its own */
+        assert_ok(store, work_apply(store, n));
+        assert_int_equal(store_project(store, false, &why), OK);
+    }
+    store_close(store);
+}
+
+/* Adds the batches from first to last, prunes before the batch `kept`, and removes what is pruned. */
+static void fill_on(const char *folder, uint64_t first, uint64_t last, uint64_t kept)
+{
+    struct error_text why;
+    struct store *store = open_store(folder);
+    work_apply_all(store, first, last);
+    assert_int_equal(store_project(store, true, &why), OK);
+    store_log_prune(store, work_last_seq(kept - 1) + 1);
+    assert_int_equal(store_log_maintain(store, &why), OK);
     store_close(store);
 }
 
@@ -186,7 +203,7 @@ TEST_F(test_store_open__without_the_file_of_the_node)
     expect_batches(f->folder, 1);
 }
 
-/* As in an empty folder, but the promise holds. */
+/* The promise holds, and the log gives the rest. */
 TEST_F(test_store_open__without_the_database)
 {
     struct store *store = open_store(f->folder);
@@ -196,7 +213,9 @@ TEST_F(test_store_open__without_the_database)
     assert_int_equal(unlink(f->path), 0);
     store = open_store(f->folder);
     assert_int_equal(store_promised(store), 9);
-    work_check(store, 0);
+    assert_int_equal(store_position(store).seq, 0);
+    assert_ok(store, work_replay(store));
+    work_check(store, 1);
     store_close(store);
 }
 
@@ -253,19 +272,68 @@ TEST_F(test_store_open__not_a_database)
 TEST_F(test_store_open__broken_digest)
 {
     fill(f->folder, 5);
-    damage_execute(f->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
-                            " (SELECT max(first_seq) FROM log)");
+    damage_execute(f->path, "UPDATE log_end SET digest = randomblob(32)");
     expect_refusal(f->folder, ERROR_CORRUPT, "digest", "keep the data folder");
-    damage_execute(f->path, "DELETE FROM log");
-    fill(f->folder, 0); /* an empty log has nothing to contradict */
 }
 
-TEST_F(test_store_open__log_with_a_hole)
+/* Refusing changes no file. */
+static void expect_unchanged_refusal(struct fixture *f, const char *word)
 {
+    char before[TEST_PATH_SIZE];
+    char command[3 * TEST_PATH_SIZE];
+    make_folder(before);
+    copy_folder(f->folder, before);
+    expect_refusal(f->folder, ERROR_CORRUPT, word, "keep the data folder");
+    (void)snprintf(command, sizeof command,
+                   "diff -r -x lock -x jackdaw.db-wal -x jackdaw.db-shm %s %s", before, f->folder);
+    assert_int_equal(system(command), 0);
+    remove_folder(before);
+}
+
+/* The two of them as a restored backup of one alone leaves them. */
+TEST_F(test_store_open__log_and_database_of_other_times)
+{
+    char log[TEST_PATH_SIZE], old_log[TEST_PATH_SIZE];
+    join_path(log, f->folder, SEGMENT_LOG_FOLDER);
+    join_path(old_log, f->folder, "old");
     fill(f->folder, 6);
-    damage_execute(f->path, "DELETE FROM log WHERE first_seq = (SELECT max(first_seq) FROM log"
-                            " WHERE first_seq < (SELECT max(first_seq) FROM log))");
-    expect_refusal(f->folder, ERROR_CORRUPT, "missing", "");
+    copy_file(f->path, f->copy);
+    assert_int_equal(mkdir(old_log, 0700), 0);
+    copy_folder(log, old_log);
+    fill_on(f->folder, 7, 60, 60); /* the log loses its first segments */
+    damage_execute(f->path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    char keep[TEST_PATH_SIZE];
+    join_path(keep, f->folder, "new");
+    assert_int_equal(rename(log, keep), 0);
+    assert_int_equal(rename(old_log, log), 0);
+    expect_unchanged_refusal(f, "before seq"); /* the log is shorter than the database */
+    assert_int_equal(rename(log, old_log), 0);
+    assert_int_equal(rename(keep, log), 0);
+    expect_batches(f->folder, 60);
+    copy_file(f->copy, f->path);
+    expect_unchanged_refusal(f, "begins after the end of the database");
+}
+
+TEST_F(test_store_open__log_of_another_history)
+{
+    char other[TEST_PATH_SIZE], from[TEST_PATH_SIZE], to[TEST_PATH_SIZE];
+    make_folder(other);
+    fill(f->folder, 5);
+    struct store *store = open_store(other);
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_log_append(store, &(struct log_entry){.epoch = (1 << 16) | TEST_NODE,
+                                                                 .first_seq = 1,
+                                                                 .last_seq = work_last_seq(5),
+                                                                 .bytes = (const uint8_t *)"x",
+                                                                 .size = 1}));
+    assert_ok(store, store_commit(store));
+    store_close(store);
+    join_path(from, other, SEGMENT_LOG_FOLDER);
+    join_path(to, f->folder, SEGMENT_LOG_FOLDER);
+    remove_folder(to);
+    assert_int_equal(rename(from, to), 0);
+    expect_unchanged_refusal(f, "digests differ");
+    remove_folder(other);
 }
 
 TEST_F(test_store_open__epoch_starts_that_do_not_ascend)
@@ -458,15 +526,22 @@ TEST_F(test_store_open__node_and_log_of_the_wrong_kind)
         "UPDATE node SET cluster = x'01'",
         "UPDATE node SET cluster = NULL",
         "DELETE FROM node",
-        "UPDATE log SET digest = zeroblob(31)",
-        "UPDATE log SET last_seq = 0",
-        "UPDATE log SET last_seq = -1",
-        "UPDATE log SET kind = 2",
-        "UPDATE log SET kind = NULL",
-        "UPDATE log SET batch = NULL",
+        "UPDATE log_end SET digest = zeroblob(31)",
+        "UPDATE log_end SET digest = NULL",
+        "UPDATE log_end SET seq = 0",
+        "UPDATE log_end SET seq = -1",
+        "UPDATE log_end SET epoch = epoch + 1",
+        "UPDATE log_end SET bytes = bytes + 1",
+        "UPDATE log_end SET bytes = 'x'",
+        "UPDATE log_end SET has_chat = 2",
+        "DELETE FROM log_end",
+        "INSERT INTO log_base VALUES (1, 0, 0, 0, zeroblob(32))", /* no entry follows it */
+        "INSERT INTO log_base VALUES (1, 0, -1, 0, zeroblob(32))",
+        "INSERT INTO log_base VALUES (1, 0, 0, 0, zeroblob(31))",
         "UPDATE epoch_start SET epoch = 'x'",
         "DROP TABLE node",
-        "DROP TABLE log",
+        "DROP TABLE log_end",
+        "DROP TABLE log_base",
         "ALTER TABLE epoch_start RENAME COLUMN epoch TO age",
     };
     keep_copy(f, 20);
@@ -518,7 +593,7 @@ TEST_F(test_store__bytes_changed_at_random)
         write_file(f->path, broken, kept);
         struct store *store = NULL;
         struct error_text why;
-        struct store_options options = {.folder = f->folder, .node_id = TEST_NODE};
+        struct store_options options = store_options_of(f->folder);
         enum error error = store_open(&store, &options, &why);
         if (error == OK) {
             error = read_everything(store);
@@ -550,16 +625,41 @@ TEST_ON(test_store_commit__when_files_must_not_grow, struct fixture, begin, end_
 {
     struct store *store = open_store(f->folder);
     assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
-    limit_files(600000);
+    limit_files(TEST_SEGMENT_BYTES - 1);
     uint64_t n = 1;
     enum error error;
     while ((error = work_apply(store, n)) == OK && n < 1000)
         n++;
     assert_error(store, error, ERROR_DISK_FULL);
-    work_check(store, n - 1); /* what was there can still be read */
     assert_error(store, work_apply(store, n), ERROR_DISK_FULL);
+    assert_int_equal(store_position(store).seq, work_last_seq(n - 1));
     limit_files(RLIM_INFINITY); /* somebody made space */
+    work_check(store, n - 1);
     assert_ok(store, work_apply(store, n));
+    work_check(store, n);
+    store_close(store);
+    expect_batches(f->folder, n);
+}
+
+/* The log has room, and the database has not. */
+TEST_ON(test_store_project__when_files_must_not_grow, struct fixture, begin, end_limit)
+{
+    struct store *store = open_store(f->folder);
+    struct error_text why = {""};
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    limit_files(600000);
+    uint64_t n = 0;
+    enum error error = OK;
+    while (error == OK && n < 1000) {
+        assert_ok(store, work_apply(store, ++n));
+        error = store_project(store, false, &why);
+    }
+    assert_int_equal(error, ERROR_DISK_FULL);
+    assert_true(why.text[0] != '\0');
+    assert_ok(store, work_apply(store, ++n)); /* what is committed needs no room there */
+    assert_int_equal(store_project(store, false, &why), ERROR_DISK_FULL);
+    limit_files(RLIM_INFINITY);
+    assert_int_equal(store_project(store, false, &why), OK);
     work_check(store, n);
     store_close(store);
     expect_batches(f->folder, n);
@@ -577,7 +677,8 @@ STORE_TEST(test_store_open_reader__sees_what_is_committed)
         work_check(reader, n - 1);
         assert_ok(f->store, store_commit(f->store));
         assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
-        assert_int_equal(number, 1);
+        assert_int_equal(number,
+                         1); /* and the database is up to date, as is what the reader knows */
         work_check(reader, n);
     }
     store_close(reader);
@@ -651,6 +752,53 @@ STORE_TEST(test_store_open_reader__in_a_thread_of_its_own)
     store_close(reading.store);
 }
 
+struct projecting {
+    struct store *store;
+    atomic_bool is_over;
+    enum error error;
+    struct error_text why;
+    uint64_t rounds;
+};
+
+static void *project_on(void *context)
+{
+    struct projecting *projecting = context;
+    while (projecting->error == OK && !atomic_load(&projecting->is_over)) {
+        projecting->error =
+            store_project(projecting->store, projecting->rounds % 5 == 0, &projecting->why);
+        if (projecting->error == OK)
+            projecting->error = store_log_maintain(projecting->store, &projecting->why);
+        projecting->rounds++;
+    }
+    return NULL;
+}
+
+/* The owner commits, reads and prunes while another thread projects, and a third reads. */
+STORE_TEST(test_store_project__in_a_thread_of_its_own)
+{
+    struct projecting projecting = {.store = f->store};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, project_on, &projecting), 0);
+    for (uint64_t n = 1; n <= 300; n++) {
+        assert_ok(f->store, work_apply(f->store, n));
+        size_t count = 0;
+        uint64_t seq = work_last_seq(n);
+        assert_ok(f->store,
+                  store_get_outcome(f->store, test_id(200 + (seq - 1) % WORK_SESSIONS),
+                                    (seq - 1) / WORK_SESSIONS + 1, count_outcome, &count));
+        assert_ok(f->store, store_get_account(f->store, test_id(100 + n % WORK_ACCOUNTS),
+                                              count_account, &count));
+        assert_int_equal(count, 2);
+        if (n % 50 == 0)
+            work_check(f->store, n);
+    }
+    atomic_store(&projecting.is_over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    if (projecting.error != OK)
+        fail_msg("%s", projecting.why.text);
+    work_check(f->store, 300);
+}
+
 /* Adds a message of many pages. */
 static enum error add_much(struct store *store, uint64_t seq)
 {
@@ -670,7 +818,9 @@ static enum error add_much(struct store *store, uint64_t seq)
                                                             .last_seq = seq,
                                                             .bytes = (const uint8_t *)"x",
                                                             .size = 1});
-    return error == OK ? store_commit(store) : error;
+    if (error == OK)
+        error = store_commit(store);
+    return error == OK ? store_project(store, false, &store->problem) : error;
 }
 
 static void *read_much(void *context)
@@ -679,15 +829,17 @@ static void *read_much(void *context)
     while (reading->error == OK && !atomic_load(&reading->is_over)) {
         struct tally tally = {0};
         reading->error =
-            store_messages_before(reading->store, test_id(2), 1, 0, 2, tally_event, &tally);
+            store_messages_before(reading->store, test_id(2), 1, 0, 1, tally_event, &tally);
+        reading->rounds++;
+        (void)sched_yield(); /* a moment without a reader */
     }
     return NULL;
 }
 
-/* The WAL is what a start after a crash has to read. A commit shortens it to the journal size limit
+/* The WAL is what a start after a crash has to read. The projection shortens it to the journal size limit
  * once a checkpoint has found a moment without a reader. On a busy machine the reader can hold it up
- * several times, so that the test counts commits and sets no bound on the size. */
-STORE_TEST(test_store_commit__shortens_the_wal_beside_a_reader)
+ * several times, so that the test counts and sets no bound on the size. */
+STORE_TEST(test_store_project__shortens_the_wal_beside_a_reader)
 {
     struct read_thread reading = {.error = OK};
     struct stat wal;
@@ -698,7 +850,7 @@ STORE_TEST(test_store_commit__shortens_the_wal_beside_a_reader)
     join_path(path, f->folder, STORE_FILE_NAME "-wal");
     reading.store = open_reader(f->store);
     assert_int_equal(pthread_create(&thread, NULL, read_much, &reading), 0);
-    for (uint64_t n = 1; n <= 2000 && shortened < 3; n++) {
+    for (uint64_t n = 1; n <= 20000 && shortened < 1; n++) {
         assert_ok(f->store, add_much(f->store, n));
         assert_int_equal(stat(path, &wal), 0);
         shortened += wal.st_size < before;
@@ -707,7 +859,7 @@ STORE_TEST(test_store_commit__shortens_the_wal_beside_a_reader)
     atomic_store(&reading.is_over, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_ok(reading.store, reading.error);
-    assert_int_equal(shortened, 3);
+    assert_int_equal(shortened, 1);
     store_close(reading.store);
 }
 
@@ -724,6 +876,8 @@ TEST_F(test_store_check_files__names_that_lead_elsewhere)
         {"cp -r $F $F-copy; rm -rf $F; mv $F-copy $F", "is another file"},
         {"rm $F/jackdaw.db-wal", "jackdaw.db-wal is gone"},
         {"rm $F/jackdaw.db-shm", "jackdaw.db-shm is gone"},
+        {"rm -r $F/log", "log is gone"},
+        {"mv $F/log $F/l; mkdir $F/log", "log is another file"},
         {"rm $F/node", "node is gone"},
         {"cp $F/node $F/n; mv $F/n $F/node", "node is another file"},
         {"mv $F/lock $F/l; echo 1 > $F/lock", "lock is another file"},
@@ -740,7 +894,8 @@ TEST_F(test_store_check_files__names_that_lead_elsewhere)
         assert_int_equal(setenv("F", folder, 1), 0);
         assert_int_equal(system(cases[i].command), 0);
         enum error expected = cases[i].word == NULL ? OK : ERROR_CLOSED;
-        assert_int_equal(store_check_files(store, &why), expected);
+        if (store_check_files(store, &why) != expected)
+            fail_msg("%s: %s", cases[i].command, why.text);
         if (expected != OK && strstr(why.text, cases[i].word) == NULL)
             fail_msg("%s: %s", cases[i].command, why.text);
         assert_int_equal(store_open_reader(&reader, store, &why), expected);
@@ -760,7 +915,10 @@ TEST_F(test_store_close__beside_a_copy_in_its_place)
     assert_int_equal(setenv("F", folder, 1), 0);
     assert_int_equal(system("cp -r $F $F-copy; rm -rf $F; mv $F-copy $F"), 0);
     store_close(store);
-    expect_batches(folder, 1);
+    store = open_store(folder);
+    assert_ok(store, work_replay(store));
+    work_check(store, 1);
+    store_close(store);
 }
 
 TEST_F(test_store_delete__leaves_no_rows)

@@ -14,6 +14,7 @@
 
 #define TEST_PATH_SIZE 4096
 #define TEST_NODE 7
+#define TEST_SEGMENT_BYTES 65536 /* small, so that tests reach the second segment */
 
 /* Asserts that a call on a store succeeded, and shows the store's sentence where it did not. */
 #define assert_ok(store, call) assert_error(store, call, OK)
@@ -37,8 +38,13 @@ void remove_folder(const char *path);               /* with everything in it */
 void join_path(char out[static TEST_PATH_SIZE], const char *folder, const char *name);
 
 void copy_file(const char *from, const char *to);
+/* Copies what a crash would leave of the data folder: all but the lock and the index of the WAL. */
+void copy_folder(const char *from, const char *to);
 void write_text(const char *path, const char *text);
 bool file_exists(const char *path);
+
+/* The options of these tests: TEST_NODE, small segments. */
+struct store_options store_options_of(const char *folder);
 
 /* Opens the store in folder (NULL: a new one in memory); fails the test when it cannot. */
 struct store *open_store(const char *folder);
@@ -92,10 +98,15 @@ uint64_t work_batches(struct log_position position);
 /* Writes batch n into the open transaction: everything but begin and commit. */
 enum error work_write(struct store *store, uint64_t n);
 /* Writes batch n in a transaction of its own, rolled back after an error. */
+enum error work_commit(struct store *store, uint64_t n);
+/* The same, and then prunes the log. */
 enum error work_apply(struct store *store, uint64_t n);
 /* Writes the batches first to last, each in a transaction of its own. */
 void work_apply_all(struct store *store, uint64_t first, uint64_t last);
-/* Fails the test unless the store holds exactly the first n batches. */
+/* Applies the batches again that the log has and the database lacks. */
+enum error work_replay(struct store *store);
+/* Fails the test unless the store holds exactly the first n batches. The log has the last
+ * WORK_BATCHES_KEPT of them at least. */
 void work_check(struct store *store, uint64_t n);
 
 #endif
