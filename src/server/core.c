@@ -7,6 +7,7 @@
 #include "rpc/protocol.h"
 #include "server/answer.h"
 #include "server/handlers.h"
+#include "server/repair.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,6 +144,22 @@ static void fill_status(void *context, struct operator_view *view)
 
 /* ---- opening ---- */
 
+/* If no other member has the data, the start is refused with the sentence about the damage. */
+static enum error repair(struct core *core, const struct store_options *options,
+                         struct error_text *why)
+{
+    struct error_text reason = {""};
+    log_error("server", "data_damaged", log_string("folder", core->folder),
+              log_string("reason", why->text));
+    enum error error = repair_begin(core->folder, &core->settings, &reason);
+    if (error == ERROR_REFUSED)
+        return ERROR_CORRUPT;
+    if (error != OK)
+        return error_set(why, error, "%s", reason.text);
+    core->is_repaired = true;
+    return store_open(&core->store, options, why);
+}
+
 static enum error open_store(struct core *core, struct error_text *why)
 {
     int length = snprintf(core->folder, sizeof core->folder, "%s/%u", core->options->data_dir,
@@ -156,6 +173,8 @@ static enum error open_store(struct core *core, struct error_text *why)
         .replay_bytes = core->options->replay_bytes,
     };
     enum error error = store_open(&core->store, &options, why);
+    if (error == ERROR_CORRUPT)
+        error = repair(core, &options, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
     return error;
@@ -174,7 +193,7 @@ static enum error open_forward(struct core *core, struct error_text *why)
 static enum error open_cluster(struct core *core, struct error_text *why)
 {
     struct cluster_options options = {
-        .settings = &core->options->cluster,
+        .settings = &core->settings,
         .folder = core->folder,
         .store = core->store,
         .queue = core->cluster_queue,
@@ -302,7 +321,7 @@ static enum error open_parts(struct core *core, struct error_text *why)
 enum error core_open(struct core *core, const struct server_options *options,
                      struct error_text *why)
 {
-    *core = (struct core){.options = options};
+    *core = (struct core){.options = options, .settings = options->cluster};
     read_clocks(core);
     core->started_ms = core->now_ms;
     operator_service_init(&core->operator_service, fill_status, core);
@@ -595,6 +614,8 @@ void core_release(struct core *core)
     chat_close(core->chat);
     store_close(core->reader_store);
     store_close(core->store);
+    if (core->is_repaired)
+        repair_release(&core->settings);
     task_queue_free(core->cluster_queue);
     task_queue_free(core->queue);
 }

@@ -45,6 +45,8 @@ enum core_phase {
 
 struct core {
     const struct server_options *options;
+    struct cluster_settings settings; /* the options', or those of a repair */
+    bool is_repaired;
     char folder[4096];                /* of this server's data */
     struct task_queue *queue;         /* of clients and workers: run while the disk is free */
     struct task_queue *cluster_queue; /* of the cluster and the disk: run always */

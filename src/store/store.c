@@ -448,6 +448,24 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
     return OK;
 }
 
+enum error store_peek_members(const char *folder, uint8_t *bytes, size_t size, size_t *used)
+{
+    struct store *store = new_store(NULL);
+    if (store == NULL)
+        return ERROR_NO_MEMORY;
+    store->path = sqlite3_mprintf("%s%s/%s", folder[0] == '/' ? "" : "./", folder, STORE_FILE_NAME);
+    struct log_position position;
+    enum error error = store->path == NULL ? ERROR_NO_MEMORY : OK;
+    if (error == OK)
+        error = open_database(store, SQLITE_OPEN_READONLY, NULL);
+    if (error == OK)
+        error = harden(store, NULL);
+    if (error == OK)
+        error = store_get_members(store, &position, bytes, size, used);
+    store_close(store);
+    return error;
+}
+
 void store_close(struct store *store)
 {
     if (store == NULL)

@@ -261,6 +261,10 @@ enum error store_put_members(struct store *store, struct log_position position,
 enum error store_get_members(struct store *store, struct log_position *position, uint8_t *bytes,
                              size_t size, size_t *used);
 
+/* The newest list of members in the database of a folder that no store has open, also if store_open finds
+ * damage elsewhere. Changes nothing. Errors: of opening, and as store_get_members. */
+enum error store_peek_members(const char *folder, uint8_t *bytes, size_t size, size_t *used);
+
 /* ---- orphans ----
  *
  * An orphan is a batch of the chat that this node wrote as a master and that no log contains any

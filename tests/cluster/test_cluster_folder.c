@@ -3,9 +3,11 @@
  * ends with a sentence, and the others go on with everything that was acknowledged. */
 #include "harness/cluster_fixture.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char *folder_of(struct cluster_fixture *fixture, size_t i, const char *file)
 {
@@ -91,4 +93,50 @@ CLUSTER_TEST_ON(test_database__is_damaged, NULL, cluster_fixture_finish)
     move_folder(fixture, first);
     cluster->servers[first].role = "slave";
     cluster_run(cluster, first);
+}
+
+/* An entry that was durable is not what was written; later entries are. */
+static void damage_log(struct cluster_fixture *fixture, size_t i)
+{
+    uint8_t byte;
+    int log = open(folder_of(fixture, i, "/log/0000000000000001.log"), O_RDWR);
+    assert_true(log >= 0);
+    assert_int_equal(pread(log, &byte, 1, 700), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(log, &byte, 1, 700), 1);
+    assert_int_equal(close(log), 0);
+}
+
+/* The start finds it, and the server copies what the others have. */
+CLUSTER_TEST_ON(test_log__is_damaged, NULL, cluster_fixture_finish)
+{
+    struct cluster *cluster = &fixture->cluster;
+    cluster_fixture_begin(fixture, NULL, 2, 2);
+    size_t first = cluster_master(cluster, ALL_SERVERS);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+    cluster_kill(cluster, 1u << first);
+    damage_log(fixture, first);
+    cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << first));
+    cluster_run(cluster, first);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    assert_true(cluster_logged(cluster, first, "data_damaged"));
+    assert_true(cluster_logged(cluster, first, "data_set_aside"));
+    assert_int_equal(access(folder_of(fixture, first, "/damaged-1/jackdaw.db"), F_OK), 0);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+}
+
+/* Nobody else has its data: it changes nothing, and says so. */
+CLUSTER_TEST_ON(test_log__is_damaged_alone, NULL, NULL)
+{
+    struct cluster *cluster = &fixture->cluster;
+    (void)cluster_add(cluster, NULL);
+    cluster_run(cluster, 0);
+    client_pool_open(&fixture->pool, cluster, 2, 2);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
+    cluster_kill(cluster, 1u);
+    damage_log(fixture, 0);
+    cluster_launch(cluster, 0);
+    PROCESS_GROUP_WAIT(fixture->group, process_ended(cluster->servers[0].process));
+    assert_true(cluster_logged(cluster, 0, "keep the data folder"));
+    assert_int_equal(access(folder_of(fixture, 0, "/damaged-1"), F_OK), -1);
 }
