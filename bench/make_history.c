@@ -5,8 +5,8 @@
  *
  * FOLDER: of a server's data with its id at the end, such as data/1; it is made. Writes accounts (1000),
  * a session for each, rooms (100) with every account in one of them, and messages (1000000) of 100
- * bytes with their outcomes, spread over rooms and sessions. The server starts with it as the master
- * of a cluster of its own. */
+ * bytes with their outcomes, spread over rooms and sessions. The accounts write in turns, 100 at a time.
+ * The server starts with it as the master of a cluster of its own. */
 #include "store/store.h"
 
 #include <inttypes.h>
@@ -17,6 +17,7 @@
 #define MESSAGE_KIND 1u
 #define TEXT_BYTES 100
 #define BATCH 5000
+#define WRITERS_AT_ONCE 100 /* accounts that write during one batch: few pages change in a commit */
 #define LOG_BATCHES_KEPT 40
 #define EPOCH 65537
 #define TIME_MS 1700000000000u
@@ -96,7 +97,8 @@ static void add_room(struct history *history, uint64_t index)
 static void add_message(struct history *history)
 {
     static const char text[TEXT_BYTES] = {'x'};
-    uint64_t person = draw(history) % history->accounts;
+    uint64_t first = history->seq / BATCH * WRITERS_AT_ONCE;
+    uint64_t person = (first + draw(history) % WRITERS_AT_ONCE) % history->accounts;
     uint64_t room = person % history->rooms;
     struct timeline_row event = {.room = id_of(room, 2),
                                  .number = ++history->sequence_set[room],
