@@ -156,7 +156,11 @@ static int run(void *context)
     report.json = settings->json;
     report_add(&report, &metric, NULL);
     report_print(&report, stdout);
-    return metric.columns[COLUMN_ERRORS] > 0 ? 1 : 0;
+    if (!(metric.columns[COLUMN_ERRORS] > 0))
+        return 0;
+    (void)fprintf(stderr, "peer_load: %s refused %.0f requests\n", settings->protocol->name,
+                  metric.columns[COLUMN_ERRORS]);
+    return 1;
 }
 
 int main(int argc, char **argv)

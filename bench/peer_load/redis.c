@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define REPLICAS "2"
-#define WAIT_MS "1000" /* then the batch counts as refused */
+#define WAIT_MS "20000" /* then the batch counts as refused */
 #define ARRAY_DEPTH_MAX 4u
 
 /* Returns the number in a line such as "$100\r\n"; -1: there is none, or it is negative. */
@@ -76,7 +76,7 @@ static bool append(struct peer *peer, size_t slot, const char *text)
                         "*5\r\n$4\r\nXADD\r\n$4\r\nroom\r\n$1\r\n*\r\n$1\r\nm\r\n$%zu\r\n%s\r\n",
                         peer->work->text_bytes, text))
             return false;
-    return peer_print(peer, "*3\r\n$4\r\nWAIT\r\n$1\r\n" REPLICAS "\r\n$4\r\n" WAIT_MS "\r\n");
+    return peer_print(peer, "*3\r\n$4\r\nWAIT\r\n$1\r\n" REPLICAS "\r\n$5\r\n" WAIT_MS "\r\n");
 }
 
 /* The batch is acknowledged if no XADD failed and the last reply, that of WAIT, counts both replicas. */

@@ -189,10 +189,16 @@ sub signal {
     return;
 }
 
+sub stop_all {
+    my ($self) = @_;
+    $self->stop(@{$self->{pids}});
+    return;
+}
+
 # Ends all processes and removes the folder.
 sub end {
     my ($self) = @_;
-    $self->stop(@{$self->{pids}});
+    $self->stop_all;
     File::Path::remove_tree($self->{folder});
     return;
 }
