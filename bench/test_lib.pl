@@ -226,6 +226,40 @@ like $text, qr/broken line 1: this is no JSON object/, 'with its line';
 ($status, $text) = output_of($peers, '--systems=none', "--folder=$folder");
 like $text, qr/there is no system none: take some of jackdaw, etcd/, 'an unknown system is refused';
 
+# Stand-ins for the programs: chat_load prints every figure that the table of a room needs, or fails.
+sub make_build {
+    my ($chat_load) = @_;
+    my $build = File::Temp::tempdir(DIR => $folder);
+    my %script = (
+        server => 'echo jackdaw-server 1.2.3',
+        peer_load => 'exit 1',
+        chat_load => $chat_load
+    );
+    for my $name (keys %script) {
+        open my $file, '>', "$build/$name" or die "$name: $!\n";
+        print {$file} "#!/bin/sh\n$script{$name}\n";
+        close $file;
+        chmod 0755, "$build/$name";
+    }
+    return $build;
+}
+
+my $work = File::Temp::tempdir(DIR => $folder);
+my @room = ("--folder=$work", '--systems=jackdaw', '--tables=room', '--rounds=2');
+my $figure = 0;
+my $said = join '',
+    map { sprintf "echo '{\"figure\":\"%s\",\"value\":%d,\"others_percent\":5}'\n", $_, ++$figure }
+    'deliver lockstep', 'deliver pipelined', 'idle client', 'limit nng replies 100x1';
+($status, $text) = output_of($peers, '--build=' . make_build($said), @room);
+is $status, 0, 'peers measures';
+like $text, qr/^\| one message at a time, deliveries\/s \| 1.00 \| 4.00 \|$/m, 'what chat_load says';
+like $text, qr/^Versions: jackdaw 1.2.3.$/m, 'with its version';
+($status, $text) = output_of($peers, '--build=' . make_build('exit 3'), @room);
+is $status, 1, 'a failure is no success';
+like $text, qr/jackdaw has no value in this round: .* failed with status 3$/m, 'the failure has a sentence';
+like $text, qr/^round 2 of 2: room, jackdaw$/m, 'and the run goes on';
+is_deeply [glob "$work/*"], [], 'no folder stays behind';
+
 {
     local $Bench::Systems::system{ngircd}{program} = 'no-such-program';
     is Bench::Systems::path_of('ngircd'), undef, 'a system that is not installed';

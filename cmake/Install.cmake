@@ -34,7 +34,7 @@ install(FILES
   ${PROJECT_SOURCE_DIR}/proto/spec.proto
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}
-  FILES_MATCHING PATTERN "*.md")
+  FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
 
 # Linked into the programs, so their licences go with them.
 if(NOT nng_FOUND)
