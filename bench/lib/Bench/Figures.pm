@@ -17,7 +17,7 @@ sub new {
     }, $class;
 }
 
-# Keeps a record: { round, row, system, value }, and perhaps others_percent.
+# Keeps a record: { round, row, system, value }, and perhaps others_percent and fields for the file alone.
 sub add {
     my ($self, $record) = @_;
     $self->{values}{$record->{row}}{$record->{system}}[$record->{round} - 1] = 0 + $record->{value};
