@@ -73,6 +73,8 @@ is_deeply [$figures->ratio('b', 'ours', 'theirs')], [], 'no ratio to what was no
 $figures->add({round => 1, row => 'c', system => 'x', value => 1, others_percent => $_}) for 10, 30, 20;
 is_deeply [$figures->others], [20, 10, 30], 'what other programs used';
 is_deeply [Bench::Figures->new->others], [], 'which may be unknown';
+$figures->add({round => 2, row => 'e', system => 'x', value => 1, server_us => 7.5});
+is_deeply [$figures->values_of('e_cpu', 'x')], [7.5], 'processor time is a row';
 
 my %table = (
     title => 'things',

@@ -17,10 +17,13 @@ sub new {
     }, $class;
 }
 
-# Keeps a record: { round, row, system, value }, and perhaps others_percent and fields for the file alone.
+# Keeps a record: { round, row, system, value }, and perhaps others_percent, server_us and fields for the
+# file alone. server_us becomes the value of a row "ROW_cpu".
 sub add {
     my ($self, $record) = @_;
-    $self->{values}{$record->{row}}{$record->{system}}[$record->{round} - 1] = 0 + $record->{value};
+    my ($row, $system, $index) = (@{$record}{qw(row system)}, $record->{round} - 1);
+    $self->{values}{$row}{$system}[$index] = 0 + $record->{value};
+    $self->{values}{"${row}_cpu"}{$system}[$index] = 0 + $record->{server_us} if defined $record->{server_us};
     push @{$self->{others}}, $record->{others_percent} if defined $record->{others_percent};
     return if !$self->{echo};
     print {$self->{echo}} $json->encode($record), "\n";

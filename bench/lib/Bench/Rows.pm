@@ -44,6 +44,10 @@ sub nodes {
                 chart => ['64 clients, 99th percentile', 'ms (less is better)']
             },
             {
+                key => 'nodes_64x1_cpu',
+                title => 'processor time of all three for that, us per message'
+            },
+            {
                 key => 'nodes_1x1_p50',
                 title => 'one client, p50, ms',
                 chart => ['one client, median', 'ms (less is better)']
@@ -52,6 +56,10 @@ sub nodes {
                 key => 'nodes_pipelined',
                 title => 'pipelined (64x16; a batch of 64; window 256), acked/s',
                 chart => ['pipelined', 'acknowledged messages/s']
+            },
+            {
+                key => 'nodes_pipelined_cpu',
+                title => 'processor time of all three for that, us per message'
             },
             {
                 key => 'nodes_64x16',
@@ -82,9 +90,17 @@ sub room {
                 chart => ['one message at a time', 'deliveries/s']
             },
             {
+                key => 'room_one_cpu',
+                title => 'processor time for that, us per delivery'
+            },
+            {
                 key => 'room_many',
                 title => "$in_flight in flight, deliveries/s",
                 chart => ["$in_flight messages in flight", 'deliveries/s']
+            },
+            {
+                key => 'room_many_cpu',
+                title => 'processor time for that, us per delivery'
             },
             {
                 key => 'room_idle',
