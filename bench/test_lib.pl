@@ -14,6 +14,7 @@ use File::Temp ();
 use Test::More;
 
 my $folder = File::Temp::tempdir(CLEANUP => 1);
+$SIG{__WARN__} = sub { fail("a warning: @_") };
 
 sub figures_of {
     my (%rows) = @_;
@@ -170,6 +171,15 @@ ok !is_well_formed('<g><text></g></text>'), 'what is not is found';
 like $chart, qr/bars &lt;1&gt;/, 'text is escaped';
 like $chart, qr/>$_</, "the chart says $_" for ('messages/s', 'ms', 'messages', '1,500', '10M', 'ours');
 like $chart, qr/prefers-color-scheme: dark/, 'text has a colour for dark pages';
+like Bench::Chart::draw(
+    '',
+    {
+        title => '',
+        unit => '',
+        bars => [{label => '', value => 2, low => 1, high => 9}]
+    }
+    ),
+    qr/>2.00 \(to 9.00\)</, 'an outlier is a number';
 my ($own, $other) = $chart =~ /class="(?:own|bar)" [^>]*width="([\d.]+)"/g;
 cmp_ok abs($own - 2 * $other), '<', 0.2, 'bars are as long as their values';
 is join(' ', map { Bench::Chart::step_for($_) } 0.3, 1, 4, 5, 100, 3.2e6), '0.1 0.5 1 2 50 1000000',

@@ -12,7 +12,8 @@ my $MARGIN = 14;
 my $BAR_HEIGHT = 15;
 my $BAR_STEP = 22;
 my $LABEL_WIDTH = 110;
-my $VALUE_WIDTH = 70;    # to the right of the longest bar
+my $VALUE_WIDTH = 100;    # to the right of the longest bar
+my $RANGE_MOST = 1.5;    # times the largest value; an end beyond it is a number
 my $TITLE_HEIGHT = 26;
 my $AXIS_HEIGHT = 38;
 my $PLOT_HEIGHT = 150;    # of lines
@@ -107,7 +108,7 @@ sub bars {
     my ($panel) = @_;
     my @bars = @{$panel->{bars}};
     my $width = $PANEL_WIDTH - $LABEL_WIDTH - $VALUE_WIDTH - $MARGIN;
-    my $most = largest(map { ($_->{value}, $_->{high}) } @bars) || 1;
+    my $most = most_of(@bars);
     my $step = step_for($most);
     my $scale = $width / $most;
     my $bottom = $TITLE_HEIGHT + $BAR_STEP * @bars;
@@ -120,22 +121,35 @@ sub bars {
     }
     $body .= segment('axis', [$LABEL_WIDTH, $bottom], [$LABEL_WIDTH + $width, $bottom]);
     $body .= text($LABEL_WIDTH + $width / 2, $bottom + 32, $panel->{unit}, 'middle');
-    for my $i (0 .. $#bars) { $body .= bar($bars[$i], $TITLE_HEIGHT + $i * $BAR_STEP, $scale) }
+    for my $i (0 .. $#bars) { $body .= bar($bars[$i], $TITLE_HEIGHT + $i * $BAR_STEP, $scale, $most) }
     return ($body, $bottom + $AXIS_HEIGHT);
 }
 
+# The end of the axis: one outlier must not make all bars short.
+sub most_of {
+    my @bars = @_;
+    my $value = largest(map { $_->{value} } @bars);
+    my $high = largest(map { $_->{high} } @bars);
+    $high = $RANGE_MOST * $value if $high > $RANGE_MOST * $value;
+    return largest($value, $high) || 1;
+}
+
 sub bar {
-    my ($bar, $y, $scale) = @_;
+    my ($bar, $y, $scale, $most) = @_;
     my $middle = $y + $BAR_HEIGHT / 2;
-    my $end = $LABEL_WIDTH + largest($bar->{value}, $bar->{high}) * $scale;
+    my $high = $bar->{high} // $bar->{value};
+    my $drawn = $high > $most ? $most : $high;
+    my $end = $LABEL_WIDTH + largest($bar->{value}, $drawn) * $scale;
     my $text = text($LABEL_WIDTH - 6, $middle + 4, $bar->{label}, 'end');
     $text .= sprintf qq{<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%d"/>\n},
         $bar->{own} ? 'own' : 'bar',
         $LABEL_WIDTH, $y, $bar->{value} * $scale, $BAR_HEIGHT;
-    if (defined $bar->{low} && $bar->{high} > $bar->{low}) {
-        $text .= segment('range', map { [$LABEL_WIDTH + $_ * $scale, $middle] } $bar->{low}, $bar->{high});
+    if (defined $bar->{low} && $high > $bar->{low}) {
+        $text .= segment('range', map { [$LABEL_WIDTH + $_ * $scale, $middle] } $bar->{low}, $drawn);
     }
-    return $text . text($end + 5, $middle + 4, Bench::Figures::number($bar->{value}));
+    my $words = Bench::Figures::number($bar->{value});
+    $words .= sprintf ' (to %s)', Bench::Figures::number($high) if $high > $most;
+    return $text . text($end + 5, $middle + 4, $words);
 }
 
 sub lines {
@@ -148,7 +162,8 @@ sub lines {
         my $k = $_;
         largest(
             map {
-                map { $_->[$k] } @{$_->{points}}
+                map { $_->[$k] }
+                    @{$_->{points}}
             } @lines
             )
             || 1
