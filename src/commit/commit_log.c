@@ -36,6 +36,7 @@ struct commit_log {
     struct log_position applied;
     struct log_position durable;
     uint64_t committed_seq; /* as the driver told: it may not be on this disk yet */
+    uint64_t pruned_at;     /* the synced seq at the last prune */
     uint64_t prune_before;  /* the log may forget entries before that; 0: none */
 
     struct entry_queue
@@ -393,11 +394,14 @@ static enum error finish_write(struct commit_log *commit_log)
 
 /* ---- the database behind the log ---- */
 
-/* As far as the synced database allows; the rest is for the next time. */
+/* As far as the synced database allows, each time that it was synced. */
 static void prune(struct commit_log *commit_log)
 {
-    if (commit_log->prune_before != 0)
-        store_log_prune(commit_log->store, commit_log->prune_before);
+    uint64_t synced = store_synced_seq(commit_log->store);
+    if (commit_log->prune_before == 0 || synced == commit_log->pruned_at)
+        return;
+    commit_log->pruned_at = synced;
+    store_log_prune(commit_log->store, commit_log->prune_before);
 }
 
 void commit_log_tick(struct commit_log *commit_log)
@@ -602,6 +606,8 @@ void commit_log_replaced(struct commit_log *commit_log, struct store *store)
 {
     commit_log->store = store;
     projector_set_store(&commit_log->projector, store);
+    commit_log->prune_before = 0; /* a place in the log before this one */
+    commit_log->pruned_at = 0;
     commit_log->applied = commit_log->durable = store_position(commit_log->store);
     commit_log->committed_seq = 0;
     fail_waiters(commit_log, 0);

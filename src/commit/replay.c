@@ -13,6 +13,7 @@ struct transaction {
     const struct replay *replay;
     size_t count;
     size_t bytes;
+    bool has_deaths; /* the process before died while it wrote rows of one of them */
 };
 
 /* ---- rows that ended a process ---- */
@@ -69,21 +70,20 @@ static enum error apply(const struct replay *replay, const struct log_entry *ent
     return error;
 }
 
-/* An entry that may have ended a process gets a transaction of its own. */
+/* An entry that ended a process while it was applied gets a transaction of its own. */
 static enum error apply_entry(void *context, const struct log_entry *entry)
 {
     struct transaction *transaction = context;
     const struct replay *replay = transaction->replay;
-    bool has_died = covers(replay->projecting, entry->last_seq);
-    bool is_suspect = has_died || covers(replay->applying, entry->last_seq);
+    bool is_suspect = covers(replay->applying, entry->last_seq);
     if (transaction->count == ENTRIES_AT_ONCE || transaction->bytes >= BYTES_AT_ONCE ||
         (is_suspect && transaction->count > 0))
         return ERROR_CANCELLED; /* the rest is the next transaction's */
     if (is_poison(replay->applying, entry->last_seq))
         return ERROR_REFUSED;
+    transaction->has_deaths =
+        transaction->has_deaths || covers(replay->projecting, entry->last_seq);
     enum error error = apply(replay, entry);
-    if (error == OK && has_died)
-        drop_deadly_rows(replay->store);
     transaction->count += is_suspect ? ENTRIES_AT_ONCE : 1;
     transaction->bytes += entry->size;
     return error;
@@ -98,6 +98,8 @@ static enum error replay_some(const struct replay *replay, struct error_text *wh
         error = store_log_read(store, store_position(store).seq + 1, apply_entry, &transaction);
     if (error == ERROR_CANCELLED)
         error = OK;
+    if (error == OK && transaction.has_deaths)
+        drop_deadly_rows(store);
     if (error == OK)
         error = store_commit(store);
     if (error == OK)

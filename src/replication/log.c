@@ -37,7 +37,7 @@ static bool are_members_sound(const struct replica_state *state)
 enum error replica_state_check(const struct replica_state *state, struct error_text *why)
 {
     const char *wrong = NULL;
-    if (!is_in_range(state->last) || state->first_seq > state->last.seq)
+    if (!is_in_range(state->last) || state->first_seq > state->last.seq + 1)
         wrong = "epoch or seq of the last row of table log is out of range";
     else if (state->promised >= REPLICA_NUMBER_MAX)
         wrong = "the promise of this node is out of range";

@@ -599,6 +599,8 @@ void core_release(struct core *core)
     cluster_resign(core->cluster);
     scrub_free(core->scrub);
     worker_stop(core->disk);
+    if (core->cluster_queue != NULL)
+        (void)task_queue_run(core->cluster_queue, SIZE_MAX); /* which may give the projector work */
     worker_stop(core->projector);
     if (core->cluster_queue != NULL)
         (void)task_queue_run(core->cluster_queue, SIZE_MAX);

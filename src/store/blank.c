@@ -36,6 +36,14 @@ static enum error end_anew(struct store *store, void *context)
     return log_copy_clear(store);
 }
 
+enum error blank_end_reset(struct store *store)
+{
+    enum error error = projection_run(store, end_anew, NULL);
+    if (error == OK)
+        store->has_log_base = false;
+    return error;
+}
+
 enum error store_reset(struct store *store)
 {
     ASSERT(!store->in_transaction);
@@ -44,6 +52,7 @@ enum error store_reset(struct store *store)
     enum error error = projection_run(store, forget, NULL);
     if (error != OK)
         return error;
+    store->has_log_base = true;
     memset(store->now.cluster, 0, sizeof store->now.cluster);
     store->now.end = (struct log_end){0};
     store->now.epoch_count = 0;
@@ -51,7 +60,7 @@ enum error store_reset(struct store *store)
         error = segment_log_reset(store->log, &(struct segment_log_end){0}, &store->problem);
     store->now.log_first = 0;
     if (error == OK)
-        error = projection_run(store, end_anew, NULL);
+        error = blank_end_reset(store);
     /* Last: a promise that is too high is safe, one that is lost is not. */
     return error == OK ? node_file_set(&store->node, 0, &store->problem) : error;
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define FIRST_CHANGES 64u
+#define FIRST_CHANGES 8u
 #define CHANGES_KEPT 4096u              /* of a batch that is used again */
 #define TEXT_KEPT (size_t)(1024 * 1024) /* likewise, bytes */
 
@@ -35,7 +35,7 @@ void change_batch_free(struct change_batch *batch)
 
 size_t change_batch_bytes(const struct change_batch *batch)
 {
-    return sizeof *batch + batch->count * sizeof *batch->changes + batch->text.size;
+    return sizeof *batch + batch->capacity * sizeof *batch->changes + batch->text.capacity;
 }
 
 /* ---- a change with its strings ---- */

@@ -286,7 +286,7 @@ enum error store_install(struct store **store, const char *file, struct log_posi
     if (error == OK)
         error = make_ready(&install);
     if (error == OK)
-        error = projection_suspend(old, why); /* the old store is the only connection then */
+        projection_suspend(old); /* the old store is the only connection then */
     if (error == OK)
         error = swap(&install, &lost);
     if (error != OK && !lost)

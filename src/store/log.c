@@ -96,9 +96,12 @@ struct restore {
 
 #define RESTORED_AT_ONCE (4u * 1024u * 1024u)
 
+/* The files of the log before it are removed soon, so that the disk need not have room for both. */
 static enum error write_restored(struct store *store)
 {
     enum error error = segment_log_finish(store->log, segment_log_write(store->log));
+    if (error == OK)
+        (void)segment_log_make_spare(store->log, NULL);
     return error == OK ? OK
                        : error_set(&store->problem, error, "%s", segment_log_problem(store->log));
 }
@@ -238,6 +241,9 @@ static enum error follow(struct store *store, const struct log_entry *entry,
 {
     struct segment_log_end found;
     advance(store, entry, end);
+    if (log_entry_has_digest(entry) && /* as segment_log_read gave it */
+        memcmp(entry->digest, end->digest, sizeof end->digest) == 0)
+        return OK;
     enum error error = segment_log_end_at(store->log, entry->last_seq, &found, &store->problem);
     if (error != OK)
         return error;
@@ -325,13 +331,30 @@ enum error store_log_bytes_to(struct store *store, uint64_t seq, uint64_t *bytes
 
 /* ---- removing ---- */
 
+/* A log begins with a whole batch, so that a snapshot can carry it. */
+static enum error note_begin(void *context, const struct log_entry *entry)
+{
+    *(uint64_t *)context = entry->first_seq;
+    return ERROR_CANCELLED; /* one is enough */
+}
+
+uint64_t store_synced_seq(const struct store *store)
+{
+    return store->projection == NULL ? store->now.end.at.position.seq
+                                     : projection_synced_seq(store->projection);
+}
+
 void store_log_prune(struct store *store, uint64_t before_seq)
 {
     ASSERT(!store->in_transaction);
     if (store->log == NULL)
         return;
     uint64_t synced = projection_synced_seq(store->projection);
-    segment_log_prune(store->log, before_seq <= synced ? before_seq : synced + 1);
+    uint64_t before = before_seq <= synced ? before_seq : synced + 1;
+    if (before <= store->now.log_first)
+        return;
+    (void)segment_log_read(store->log, before, note_begin, &before, NULL);
+    segment_log_prune(store->log, before);
     log_note_first(store);
 }
 

@@ -14,9 +14,11 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 #include <utlist.h>
 
 #define BYTES_AT_ONCE (size_t)(8 * 1024 * 1024) /* of changes, in one transaction */
+#define PAUSE_MS 100                            /* that a pause waits for a transaction */
 #define BATCHES_KEPT 16u                        /* empty, for later transactions */
 
 struct projection {
@@ -29,8 +31,11 @@ struct projection {
     struct change_batch *first; /* oldest */
     struct change_batch *done;  /* written: the owner's thread frees them */
     size_t waiting_bytes;
+    uint64_t pushed;      /* number of the newest batch, */
+    uint64_t written;     /* and of the last one that the database has */
     uint64_t reached_seq; /* of the database */
-    uint64_t synced_seq;  /* of what a loss of power leaves of it */
+    uint64_t synced_seq;  /* of the database after a loss of power */
+    uint64_t synced_bytes;
 
     /* Guarded by writing. */
     struct store_projection_watch watch;
@@ -52,6 +57,17 @@ static void unlock(struct projection *projection, pthread_mutex_t *mutex)
 {
     if (!projection->is_isolated)
         (void)pthread_mutex_unlock(mutex);
+}
+
+/* false: another thread has had the lock all the time. */
+static bool lock_within(pthread_mutex_t *mutex, unsigned ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)ms * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_timedlock(mutex, &until) == 0;
 }
 
 /* ---- batches ---- */
@@ -114,6 +130,7 @@ void projection_push(struct store *store)
     batch->end = store->now.end;
     lock(projection, &projection->queue);
     DL_APPEND(projection->first, batch);
+    batch->number = ++projection->pushed;
     projection->waiting_bytes += change_batch_bytes(batch);
     unlock(projection, &projection->queue);
 }
@@ -156,6 +173,7 @@ static void finish_batches(struct projection *projection, struct change_batch *l
         DL_DELETE(projection->first, batch);
         projection->waiting_bytes -= change_batch_bytes(batch);
         projection->reached_seq = batch->end.at.position.seq;
+        projection->written = batch->number;
         LL_PREPEND(projection->done, batch);
     } while (batch != last);
     unlock(projection, &projection->queue);
@@ -173,6 +191,7 @@ static enum error sync_wal(struct projection *projection)
         projection->synced = writer->now.end.at;
         lock(projection, &projection->queue);
         projection->synced_seq = projection->synced.position.seq;
+        projection->synced_bytes = projection->synced.bytes;
         unlock(projection, &projection->queue);
         return OK;
     }
@@ -201,13 +220,23 @@ static enum error write_batches(struct projection *projection, struct change_bat
     return unsynced >= projection->sync_bytes ? sync_wal(projection) : OK;
 }
 
-/* Writes everything that waits when it is called, while `writing` is held. */
+static bool has_written(struct projection *projection, uint64_t number)
+{
+    lock(projection, &projection->queue);
+    bool has_written = projection->written >= number;
+    unlock(projection, &projection->queue);
+    return has_written;
+}
+
+/* Writes the batches that wait when it is called, while `writing` is held. */
 static enum error write_all(struct projection *projection)
 {
-    enum error error = OK;
-    struct change_batch *last;
-    while (error == OK && (last = last_to_write(projection)) != NULL)
-        error = write_batches(projection, last);
+    lock(projection, &projection->queue);
+    uint64_t pushed = projection->pushed;
+    unlock(projection, &projection->queue);
+    enum error error = projection->writer == NULL ? ERROR_IN_USE : OK;
+    while (error == OK && !has_written(projection, pushed))
+        error = write_batches(projection, last_to_write(projection));
     return error;
 }
 
@@ -215,7 +244,10 @@ static enum error write_all(struct projection *projection)
 static enum error copy_problem(struct store *store, enum error error)
 {
     const struct store *writer = store->projection->writer;
-    return error == OK ? OK : error_set(&store->problem, error, "%s", writer->problem.text);
+    return error == OK ? OK
+                       : error_set(&store->problem, error, "%s",
+                                   writer == NULL ? "the database is being replaced"
+                                                  : writer->problem.text);
 }
 
 /* Whether reads of store show a transaction that is open. */
@@ -243,15 +275,27 @@ enum error projection_reach(struct store *store, uint64_t seq)
     return error;
 }
 
+static void find_ends(struct projection *projection, struct change_batch **first,
+                      struct change_batch **last)
+{
+    lock(projection, &projection->queue);
+    *first = projection->first;
+    *last = *first == NULL ? NULL : (*first)->prev;
+    unlock(projection, &projection->queue);
+}
+
 /* The changes that the database lacks, in an open transaction that will be rolled back: memory only, because
  * the cache spills nothing. */
 static enum error write_without_commit(struct store *store, struct store *connection)
 {
     struct projection *projection = store->projection;
-    struct change_batch *first = projection == NULL ? NULL : projection->first;
+    struct change_batch *first = NULL;
+    struct change_batch *last = NULL;
+    if (projection != NULL)
+        find_ends(projection, &first, &last);
     enum error error = query_begin(connection);
     if (error == OK && first != NULL)
-        error = change_write(connection, first, first->prev);
+        error = change_write(connection, first, last);
     if (error == OK && has_open(store)) {
         store->open->end = store->now.end;
         error = change_write(connection, store->open, store->open);
@@ -316,7 +360,8 @@ enum error store_project(struct store *store, bool wants_sync, struct error_text
         projection->synced.position.seq < projection->writer->now.end.at.position.seq)
         error = sync_wal(projection);
     if (error != OK)
-        error = error_set(why, error, "%s", projection->writer->problem.text);
+        error = error_set(why, error, "%s",
+                          projection->writer == NULL ? "" : projection->writer->problem.text);
     unlock(projection, &projection->writing);
     return error;
 }
@@ -350,6 +395,19 @@ uint64_t projection_synced_seq(struct projection *projection)
     return seq;
 }
 
+uint64_t projection_synced_bytes(struct projection *projection)
+{
+    lock(projection, &projection->queue);
+    uint64_t bytes = projection->synced_bytes;
+    unlock(projection, &projection->queue);
+    return bytes;
+}
+
+bool projection_is_damaged(struct projection *projection, struct error_text *why)
+{
+    return projection->writer != NULL && store_is_damaged(projection->writer, why);
+}
+
 /* ---- changes that are not the log's ---- */
 
 static enum error run_in(struct store *connection,
@@ -365,6 +423,14 @@ static enum error run_in(struct store *connection,
     return error;
 }
 
+/* The change may have set the end of the log back. */
+static void note_reached(struct projection *projection)
+{
+    lock(projection, &projection->queue);
+    projection->reached_seq = projection->writer->now.end.at.position.seq;
+    unlock(projection, &projection->queue);
+}
+
 enum error projection_run(struct store *store,
                           enum error (*change)(struct store *writer, void *context), void *context)
 {
@@ -375,8 +441,10 @@ enum error projection_run(struct store *store,
     enum error error = write_all(projection);
     if (error == OK)
         error = run_in(projection->writer, change, context);
-    if (error == OK)
+    if (error == OK) {
+        note_reached(projection);
         error = sync_wal(projection);
+    }
     error = copy_problem(store, error);
     unlock(projection, &projection->writing);
     return error;
@@ -416,7 +484,8 @@ enum error store_pause(struct store *store)
     struct projection *projection = store->projection;
     if (projection == NULL)
         return OK;
-    lock(projection, &projection->writing);
+    if (!lock_within(&projection->writing, PAUSE_MS))
+        return error_set(&store->problem, ERROR_IN_USE, "the database is being written");
     enum error error = copy_problem(store, write_all(projection));
     if (error == OK)
         lock(projection, &projection->queue);
@@ -485,20 +554,18 @@ enum error projection_open(struct store *store, struct error_text *why)
     projection->sync_bytes = store->sync_bytes;
     projection->synced = projection->writer->now.end.at;
     projection->reached_seq = projection->synced_seq = projection->synced.position.seq;
+    projection->synced_bytes = projection->synced.bytes;
     (void)pthread_mutex_init(&projection->writing, NULL);
     (void)pthread_mutex_init(&projection->queue, NULL);
     store->projection = projection;
     return OK;
 }
 
-enum error projection_suspend(struct store *store, struct error_text *why)
+void projection_suspend(struct store *store)
 {
-    enum error error = store_project(store, true, why);
-    if (error != OK)
-        return error;
+    (void)store_project(store, true, NULL);
     store_close(store->projection->writer);
     store->projection->writer = NULL;
-    return OK;
 }
 
 enum error projection_resume(struct store *store)

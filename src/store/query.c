@@ -81,6 +81,8 @@ bool store_is_damaged(struct store *store, struct error_text *why)
     bool is_damaged = atomic_load(&store->is_damaged);
     if (is_damaged && why != NULL)
         *why = store->damage;
+    if (!is_damaged && !store->is_reader && store->projection != NULL)
+        is_damaged = projection_is_damaged(store->projection, why);
     return is_damaged;
 }
 

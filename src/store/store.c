@@ -23,6 +23,7 @@
 /* Only a reader's first moment can keep the writer waiting, or the other way round. */
 #define BUSY_MS 2000
 /* Of changes in memory. */
+#define REPLAY_SLACK (1024u * 1024u) /* of the log, that comes while the database is synced */
 #define UNPROJECTED_BYTES_MAX (size_t)(64 * 1024 * 1024)
 /* A copy of an entry in a snapshot takes no more than this many times its bytes. */
 #define LOG_COPY_FACTOR 2
@@ -525,6 +526,9 @@ enum error store_size(struct store *store, uint64_t *bytes)
 enum error store_begin(struct store *store)
 {
     ASSERT(!store->is_reader && !store->in_transaction && store->open_reads == 0);
+    enum error error = store->has_log_base ? blank_end_reset(store) : OK;
+    if (error != OK)
+        return error;
     store->in_transaction = true;
     store->failure = OK;
     store->at_begin = store->now;
@@ -555,12 +559,15 @@ enum error store_commit_prepare(struct store *store)
     return error;
 }
 
-/* A database that cannot follow the log must not let the memory grow. */
+/* A database that cannot follow the log must let neither the memory nor the next replay grow. */
 static enum error make_room(struct store *store)
 {
-    return store_unprojected_bytes(store) <= store->unprojected_max
-               ? OK
-               : store_project(store, false, &store->commit_problem);
+    uint64_t unsynced = store->now.end.at.bytes - projection_synced_bytes(store->projection);
+    uint64_t replayed_max = 2 * store->sync_bytes;
+    bool has_room = store_unprojected_bytes(store) <= store->unprojected_max;
+    if (has_room && unsynced <= replayed_max + REPLAY_SLACK)
+        return OK;
+    return store_project(store, unsynced > replayed_max, &store->commit_problem);
 }
 
 static bool has_entries(const struct store *store)

@@ -107,8 +107,8 @@ enum error store_commit(struct store *store);
 void store_rollback(struct store *store); /* does nothing if no transaction is open */
 
 /* Around a fork: after store_pause the database is up to date, and no other thread uses it until
- * store_resume, in the parent. The child calls store_isolate. Errors: of writing the database; then
- * store_resume must not be called. */
+ * store_resume, in the parent. The child calls store_isolate. Errors: of writing the database;
+ * ERROR_IN_USE: another thread writes it for too long. Then store_resume must not be called. */
 enum error store_pause(struct store *store);
 void store_resume(struct store *store);
 
@@ -234,6 +234,9 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
 /* Forgets whole batches that end before before_seq, as far as the synced database has them. The last batch
  * always stays. Outside of transactions. */
 void store_log_prune(struct store *store, uint64_t before_seq);
+
+/* The last seq that the synced database has. Any thread. */
+uint64_t store_synced_seq(const struct store *store);
 
 /* First seq still in the log; if a log that began with a snapshot has no entry, the one after the
  * snapshot's last; 0 when there never was an entry. Not for readers. */

@@ -188,6 +188,7 @@ struct store {
     struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
     struct buffer scratch;         /* the value that is being packed or unpacked */
 
+    bool has_log_base;                /* a row that lets the log begin anew is to be removed */
     struct error_text commit_problem; /* of store_commit_write, until store_commit_finish */
     bool has_reached_log;             /* store_commit_write has, likewise */
     struct error_text problem;
@@ -418,6 +419,7 @@ struct change_batch {
     size_t capacity;
     struct buffer text;
     unsigned kinds;     /* a bit 1 << kind for each kind of change in it */
+    uint64_t number;    /* in the order in which transactions were committed, from 1 */
     struct log_end end; /* of the log after this transaction */
 };
 
@@ -486,9 +488,10 @@ enum error projection_open(struct store *store, struct error_text *why);
 /* Writes the changes that wait, and closes. The log has those that the disk refuses. NULL is allowed. */
 void projection_close(struct projection *projection);
 
-/* Brings the synced database up to date, and closes the writing connection. Until projection_resume, or
- * projection_close, nothing may be committed; readers may read. An error leaves the connection open. */
-enum error projection_suspend(struct store *store, struct error_text *why);
+/* Brings the synced database up to date if the disk allows it, and closes the writing connection. Until
+ * projection_resume, or projection_close, no transaction may be committed; readers may read, and get
+ * ERROR_IN_USE if the database is not up to date. */
+void projection_suspend(struct store *store);
 /* Opens the writing connection again, if it is closed. */
 enum error projection_resume(struct store *store);
 
@@ -524,8 +527,12 @@ enum error projection_end_view(struct store *store, struct store *view, enum err
 enum error projection_run(struct store *store,
                           enum error (*change)(struct store *writer, void *context), void *context);
 
-/* The last seq that the synced database has. */
+/* The end of the log that the synced database shows: its seq, and its bytes. */
 uint64_t projection_synced_seq(struct projection *projection);
+uint64_t projection_synced_bytes(struct projection *projection);
+
+/* Whether the writing connection has found damage. */
+bool projection_is_damaged(struct projection *projection, struct error_text *why);
 
 /* ---- where a room's events are (run.c) ----
  *
@@ -637,6 +644,9 @@ enum error log_copy_base(struct store *store, bool *begins, struct segment_log_e
 /* In an open transaction of the connection. */
 enum error log_copy_set_base(struct store *store, const struct segment_log_end *base);
 enum error log_copy_clear(struct store *store);
+
+/* The last step of store_reset, which an error may have left out (blank.c). */
+enum error blank_end_reset(struct store *store);
 
 /* Copies the entries of log up to `end` into the database of a snapshot, in its open transaction. log NULL:
  * the snapshot's log begins after `end`. */

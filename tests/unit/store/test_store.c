@@ -496,7 +496,7 @@ TEST_ON(test_store_log_prune__whole_batches_and_never_the_last, struct fixture, 
     assert_ok(store, store_commit(store));
     prune(store, 0, 1);
     size_t count = 0;
-    prune(store, 5, 5); /* the first batch ends with 5, which is to stay */
+    prune(store, 5, 1); /* the first batch ends with 5, which is to stay */
     assert_ok(store, store_log_read(store, 5, count_log, &count));
     assert_int_equal(count, 10);
     prune(store, 6, 6);
