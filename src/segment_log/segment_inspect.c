@@ -71,6 +71,8 @@ static enum error show_tail(struct inspection *inspection, const struct segment_
         return error_set(inspection->why, error, "%s", problem.text);
     if (state == SEGMENT_TAIL_DAMAGED)
         return show_damage(inspection, verdict, walk->offset, problem.text);
+    inspection->end = walk->end;
+    inspection->knows_end = true;
     if (state == SEGMENT_TAIL_CLEAN)
         return OK;
     return show(inspection, (struct segment_log_item){.kind = SEGMENT_LOG_ITEM_TORN,

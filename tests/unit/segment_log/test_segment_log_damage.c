@@ -491,6 +491,22 @@ TEST_F(test_segment_log_recover__with_a_copy_of_a_segment)
     model_check(&f->model, f->log, f->model.count);
 }
 
+/* A crash in the first write to a segment: its head is not on the disk, and its record is. */
+TEST_F(test_segment_log_recover__with_a_torn_head_of_the_next_segment)
+{
+    struct inspected found;
+    while (memory_disk_files() < 5)
+        write_one(f->log, &f->model, 1000);
+    close_log(f);
+    model_drop_to(&f->model, f->model.count - 1);
+    memory_disk_bytes(TEST_FILE(5), NULL)[0]++;
+    assert_ok(inspect_all(MEMORY_DISK, &found));
+    assert_int_equal(found.kinds[SEGMENT_LOG_ITEM_SEGMENT], 4);
+    assert_int_equal(found.kinds[SEGMENT_LOG_ITEM_TORN], 1);
+    f->log = open_log(acked(f));
+    model_check(&f->model, f->log, f->model.count);
+}
+
 /* A crash between making a file and its first batch. */
 TEST_F(test_segment_log_recover__with_an_unused_segment)
 {
