@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "admin/admin.h"
 
+#include "admin/log_report.h"
 #include "admin/server_call.h"
 #include "admin/status_report.h"
 #include "base/text.h"
@@ -181,8 +182,10 @@ enum error admin_run(const struct admin_options *options, FILE *out, struct erro
         return print_status(options, out, why);
     case ADMIN_LEAVE:
         return leave(options, out, why);
-    default:
-        ASSERT(options->command == ADMIN_REMOVE);
+    case ADMIN_REMOVE:
         return remove_member(options, out, why);
+    default:
+        ASSERT(options->command == ADMIN_VERIFY || options->command == ADMIN_DUMP);
+        return log_report_run(options, out, why);
     }
 }

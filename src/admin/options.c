@@ -6,12 +6,16 @@
 
 #define ID_MAX 65535
 
+static const char *const names[] = {[ADMIN_STATUS] = "status",
+                                    [ADMIN_LEAVE] = "leave",
+                                    [ADMIN_REMOVE] = "remove",
+                                    [ADMIN_VERIFY] = "verify",
+                                    [ADMIN_DUMP] = "dump"};
+
 static enum error parse_command(const char *text, void *field, struct error_text *why)
 {
-    static const char *const names[] = {
-        [ADMIN_STATUS] = "status", [ADMIN_LEAVE] = "leave", [ADMIN_REMOVE] = "remove"};
     (void)why;
-    for (enum admin_command i = ADMIN_STATUS; i <= ADMIN_REMOVE; i++)
+    for (enum admin_command i = ADMIN_STATUS; i <= ADMIN_DUMP; i++)
         if (strcmp(text, names[i]) == 0) {
             *(enum admin_command *)field = i;
             return OK;
@@ -22,18 +26,20 @@ static enum error parse_command(const char *text, void *field, struct error_text
 #define FIELD(name) OPTION_FIELD(struct admin_options, name)
 
 static const struct option_spec specs[] = {
-    OPTION(CHOICE, "Arguments", "command", "status|leave|remove", NULL,
-           "status: print the state of the cluster; leave: let a server leave for good; remove: "
-           "take a dead server off the list for good",
+    OPTION(CHOICE, "Arguments", "command", "status|leave|remove|verify|dump", NULL,
+           "status: print the cluster's state; leave: let a server leave for good; remove: take a "
+           "dead server off the list; verify: check a log; dump: print a log",
            FIELD(command), .parse = parse_command, .positional = true, .private_line = true),
-    OPTION(STRING, "Arguments", "target", "ADDRESS|ID", NULL,
-           "status: client or internal address of any server; leave: internal address of the "
-           "server that leaves; remove: id of the dead server",
+    OPTION(STRING, "Arguments", "target", "ADDRESS|ID|FOLDER", NULL,
+           "status: address of any server; leave: internal address of the server that leaves; "
+           "remove: id of the dead server; verify, dump: data folder of a stopped server",
            FIELD(target), .positional = true, .private_line = true),
     OPTION(ADDRESSES, "Arguments", "through", "ADDRESS", NULL,
            "remove: internal addresses of servers that run, separated by commas", FIELD(through),
            .positional = true, .private_line = true),
-    OPTION(FLAG, "Options", "json", NULL, NULL, "status: as JSON", FIELD(json),
+    OPTION(FLAG, "Options", "json", NULL, NULL, "status, verify, dump: as JSON", FIELD(json),
+           .private_line = true),
+    OPTION(FLAG, "Options", "text", NULL, NULL, "dump: with the texts of messages", FIELD(text),
            .private_line = true),
     OPTION(STRING, "Options", "tls_ca", "FILE", NULL,
            "certificate authority (PEM) that a tls+tcp:// address is checked against",
@@ -50,8 +56,12 @@ static const struct option_table table = {
     .prefix = "JACKDAW_",
     .usage = "jackdaw-admin status ADDRESS [--json] [--tls_ca=FILE]\n"
              "       jackdaw-admin leave ADDRESS\n"
-             "       jackdaw-admin remove ID ADDRESS[,ADDRESS...]",
-    .summary = "Asks a running cluster of jackdaw servers, and changes its members.",
+             "       jackdaw-admin remove ID ADDRESS[,ADDRESS...]\n"
+             "       jackdaw-admin verify FOLDER [--json]\n"
+             "       jackdaw-admin dump FOLDER [--json] [--text]",
+    .summary =
+        "Asks a running cluster of jackdaw servers, and changes its members. Reads the log of a "
+        "server that is stopped.",
 };
 
 /* ---- what the words mean together ---- */
@@ -84,7 +94,7 @@ static enum error check_removal(struct admin_options *options, struct error_text
 
 static enum error check_address(struct admin_options *options, struct error_text *why)
 {
-    const char *word = options->command == ADMIN_STATUS ? "status" : "leave";
+    const char *word = names[options->command];
     struct error_text reason;
     if (address_parse(options->target, &options->address, &reason) != OK)
         return error_set(why, ERROR_INVALID, "%s: %s", word, reason.text);
@@ -103,20 +113,53 @@ static enum error check_address(struct admin_options *options, struct error_text
     return OK;
 }
 
+static enum error check_folder(const struct admin_options *options, struct error_text *why)
+{
+    if (options->through.count > 0)
+        return error_set(why, ERROR_INVALID, "%s takes one data folder", names[options->command]);
+    return OK;
+}
+
+static const char *target_of(enum admin_command command)
+{
+    switch (command) {
+    case ADMIN_REMOVE:
+        return "the id of a server";
+    case ADMIN_VERIFY:
+    case ADMIN_DUMP:
+        return "the data folder of a server";
+    default:
+        return "the address of a server";
+    }
+}
+
+static enum error check_target(struct admin_options *options, struct error_text *why)
+{
+    switch (options->command) {
+    case ADMIN_REMOVE:
+        return check_removal(options, why);
+    case ADMIN_VERIFY:
+    case ADMIN_DUMP:
+        return check_folder(options, why);
+    default:
+        return check_address(options, why);
+    }
+}
+
 static enum error check(struct admin_options *options, struct error_text *why)
 {
     if (options->help || options->version)
         return OK;
     if (options->command == ADMIN_NONE)
-        return error_set(why, ERROR_INVALID, "a command is missing: status, leave or remove");
+        return error_set(why, ERROR_INVALID,
+                         "a command is missing: status, leave, remove, verify or dump");
     if (options->target == NULL)
-        return error_set(why, ERROR_INVALID, "%s is missing",
-                         options->command == ADMIN_REMOVE ? "the id of a server"
-                                                          : "the address of a server");
-    if (options->json && options->command != ADMIN_STATUS)
-        return error_set(why, ERROR_INVALID, "--json goes with status");
-    return options->command == ADMIN_REMOVE ? check_removal(options, why)
-                                            : check_address(options, why);
+        return error_set(why, ERROR_INVALID, "%s is missing", target_of(options->command));
+    if (options->json && (options->command == ADMIN_LEAVE || options->command == ADMIN_REMOVE))
+        return error_set(why, ERROR_INVALID, "--json goes with status, verify and dump");
+    if (options->text && options->command != ADMIN_DUMP)
+        return error_set(why, ERROR_INVALID, "--text goes with dump");
+    return check_target(options, why);
 }
 
 enum error admin_options_parse(int argc, char *const *argv, struct admin_options *out,

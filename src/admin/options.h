@@ -5,16 +5,24 @@
 
 #include "base/options.h"
 
-enum admin_command { ADMIN_NONE, ADMIN_STATUS, ADMIN_LEAVE, ADMIN_REMOVE };
+enum admin_command {
+    ADMIN_NONE,
+    ADMIN_STATUS,
+    ADMIN_LEAVE,
+    ADMIN_REMOVE,
+    ADMIN_VERIFY,
+    ADMIN_DUMP
+};
 
 struct admin_options {
     enum admin_command command;
-    const char *target;              /* as typed */
+    const char *target;              /* as typed; verify, dump: a data folder */
     struct address address;          /* status, leave: that of target; the port is not 0 */
     uint32_t id;                     /* remove: that of target, 1 to 65535 */
     struct option_addresses through; /* remove: at least one; ports are not 0 */
     const char *tls_ca;
     bool json;
+    bool text; /* dump: with the texts of messages */
     bool help;
     bool version;
 };

@@ -126,6 +126,33 @@ CLUSTER_TEST(test_status__of_a_server_that_is_not_there)
     assert_int_equal(process_lines(process), 0);
 }
 
+/* The log of a server that was killed. */
+OPERATOR_TEST(test_log__of_a_dead_server)
+{
+    char folder[PROCESS_GROUP_PATH_SIZE + 32];
+    struct process *process;
+    struct cluster *cluster = &fixture->cluster;
+    size_t slave = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
+    (void)snprintf(folder, sizeof folder, "%s/%zu", process_group_path(fixture->group, "data"),
+                   slave + 1);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+    cluster_kill(cluster, 1u << slave);
+    assert_int_equal(run(fixture, &process, "verify", folder, "--json"), 0);
+    size_t lines = process_lines(process);
+    assert_true(lines > 0); /* a torn end may come before the summary */
+    json_t *summary = json_loads(process_line(process, lines - 1), 0, NULL);
+    assert_string_equal(json_text(summary, "type"), "log");
+    assert_true(json_number(summary, "entries") > 0);
+    assert_int_equal(json_number(summary, "damages"), 0);
+    json_decref(summary);
+    assert_int_equal(run(fixture, &process, "dump", folder, NULL), 0);
+    size_t messages = 0;
+    for (size_t i = 0; i < process_lines(process); i++)
+        messages += strstr(process_line(process, i), " kind=message_sent ") != NULL;
+    if (messages < A_LITTLE)
+        process_group_fail(fixture->group, "the log has %zu messages", messages);
+}
+
 static bool has_left(struct cluster_fixture *fixture, size_t asked, size_t i)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, asked);
