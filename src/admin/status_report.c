@@ -251,6 +251,27 @@ static void print_members(const Jackdaw__StatusReply *status, FILE *out)
     free(table.cells);
 }
 
+/* The delays that the server has learned, of its master and of its disk. */
+static void print_delays(const Jackdaw__StatusReply *status, FILE *out)
+{
+    for (size_t i = 0; i < status->n_members; i++) {
+        const Jackdaw__StatusReply__Member *member = status->members[i];
+        if (member->limit_ms == 0)
+            continue;
+        if (member->id == status->id)
+            (void)fprintf(out,
+                          "server %u: a write takes up to %u ms; the disk counts as hung after %u "
+                          "ms\n",
+                          status->id, member->delay_ms, member->limit_ms);
+        else
+            (void)fprintf(
+                out,
+                "server %u: server %u is up to %u ms late, and counts as lost after %u ms "
+                "of silence\n",
+                status->id, member->id, member->delay_ms, member->limit_ms);
+    }
+}
+
 static void print_database(const Jackdaw__StatusReply *status, FILE *out)
 {
     char text[CELL_BYTES];
@@ -283,6 +304,7 @@ void status_report_print(const Jackdaw__StatusReply *status, FILE *out)
     (void)fprintf(out, "\nserver %u: %s, up %s, %u client%s, committed %s of %s\n", status->id,
                   server, uptime, status->clients, status->clients == 1 ? "" : "s", committed,
                   last);
+    print_delays(status, out);
     print_log(status, out);
     print_database(status, out);
     if (status->orphans > 0)
@@ -324,12 +346,14 @@ static json_t *member_json(const Jackdaw__StatusReply *status,
                            const Jackdaw__StatusReply__Member *member)
 {
     return json_pack(
-        "{s:I,s:s,s:o,s:o,s:b,s:b,s:b,s:b,s:o,s:o,s:o,s:I}", "id", (json_int_t)member->id, "state",
-        state_of(status, member), "client", text_json(member->client), "internal",
+        "{s:I,s:s,s:o,s:o,s:b,s:b,s:b,s:b,s:o,s:o,s:o,s:I,s:o,s:o}", "id", (json_int_t)member->id,
+        "state", state_of(status, member), "client", text_json(member->client), "internal",
         text_json(member->internal), "in_sync", member->in_sync, "voter", member->voter, "left",
         member->left, "reachable", member->reachable, "position", position_json(member->position),
         "lag", number_json(has_lag(member), (int64_t)member->lag), "clock_ms",
-        number_json(member->has_clock, member->clock_ms), "level", (json_int_t)member->level);
+        number_json(member->has_clock, member->clock_ms), "level", (json_int_t)member->level,
+        "delay_ms", number_json(member->limit_ms != 0, member->delay_ms), "limit_ms",
+        number_json(member->limit_ms != 0, member->limit_ms));
 }
 
 static json_t *members_json(const Jackdaw__StatusReply *status)

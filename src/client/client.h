@@ -46,7 +46,8 @@
 #define CLIENT_HEARTBEAT_MS 15000u   /* how often the session is kept alive */
 #define CLIENT_ANSWER_MS 5000u       /* a server that takes longer to answer is left */
 #define CLIENT_SLOW_ANSWER_MS 30000u /* the same, where a password has to be hashed */
-#define CLIENT_SUSPECT_MS 300u       /* ... and after this the others are asked who is master */
+#define CLIENT_SUSPECT_MIN_MS 160u   /* ... and after this the others are asked who is master, */
+#define CLIENT_SUSPECT_MS 300u       /* or up to this, if recent answers took a quarter of it */
 #define CLIENT_STATUS_MS 1000u       /* CLIENT_STATUS is answered within this, or fails */
 #define CLIENT_QUIET_MS 300u         /* an interruption shorter than this is not reported */
 #define CLIENT_QUIET_SUSPECT_MS 500u /* the same, where it is there and does not answer */

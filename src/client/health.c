@@ -2,6 +2,8 @@
 /* health.c - noticing that the server in use has fallen silent. */
 #include "client/client_internal.h"
 
+#define SUSPECT_FACTOR 4 /* times the longest recent answer */
+
 /* When the call under way for longest was made, slow ones apart; UINT64_MAX: none is. */
 static uint64_t oldest_call_us(const struct client *client, bool slow)
 {
@@ -41,6 +43,17 @@ static void probe_when_idle(struct client *client)
         connection_ask(client->selection.current);
 }
 
+/* Asking the others costs connections, which an overloaded cluster lacks. So slow answers make the client
+ * wait longer. */
+static uint32_t suspect_ms(const struct client *client)
+{
+    uint64_t answer_us = client->selection.connected.answer_us;
+    uint64_t limit_ms = answer_us * SUSPECT_FACTOR / 1000;
+    if (answer_us == 0 || limit_ms > CLIENT_SUSPECT_MS)
+        return CLIENT_SUSPECT_MS;
+    return limit_ms < CLIENT_SUSPECT_MIN_MS ? CLIENT_SUSPECT_MIN_MS : (uint32_t)limit_ms;
+}
+
 void health_check(struct client *client)
 {
     if (client->selection.state == SELECTION_SEARCHING)
@@ -63,7 +76,7 @@ void health_check(struct client *client)
         return;
     }
     if (client->selection.state == SELECTION_CONNECTED && client->servers.count > 1 &&
-        client_is_over(client, quiet_us, CLIENT_SUSPECT_MS)) {
+        client_is_over(client, quiet_us, suspect_ms(client))) {
         server_selection_suspect(client, quiet_us);
     }
 }

@@ -229,6 +229,8 @@ static void end_request(struct request *request, enum response_action action,
     }
     if (request->asked.call != CLIENT_INFO)
         server_selection_confirm(client);
+    if (!call_kind_of(request->asked.call)->slow)
+        server_selection_learn_answer(client, client->now_us - request->sent_us);
     backoff_clear(&client->retry);
     widen_window(client);
     if (goes_on_to_login(request))

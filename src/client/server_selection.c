@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define ANSWERS_REMEMBERED 256 /* each later answer takes that part from the longest one */
+
 /* ---- transitions ---- */
 
 /* allowed[from][to]. PROBING goes to another server through SEARCHING. */
@@ -84,6 +86,16 @@ static bool has_become_foreign(const struct client *client)
 void server_selection_seen(struct client *client)
 {
     client->selection.connected.last_seen_us = client->now_us;
+}
+
+void server_selection_learn_answer(struct client *client, uint64_t answer_us)
+{
+    uint64_t *longest_us = &client->selection.connected.answer_us;
+    if (client->selection.state == SELECTION_SEARCHING)
+        return;
+    *longest_us -= *longest_us / ANSWERS_REMEMBERED;
+    if (answer_us >= *longest_us)
+        *longest_us = answer_us == 0 ? 1 : answer_us;
 }
 
 void server_selection_confirm(struct client *client)

@@ -51,6 +51,7 @@ struct server_selection {
     /* Of the server in use: CONNECTED and PROBING. */
     struct selection_connected {
         uint64_t last_seen_us; /* when it last sent anything */
+        uint64_t answer_us;    /* the longest recent answer, but of slow calls; 0: none yet */
         bool is_foreign;       /* it was of another cluster when it was selected */
         /* When it last showed that it knows the session, in the epoch of its latest answers; 0: not yet. */
         uint64_t session_confirmed_us;
@@ -88,6 +89,9 @@ void server_selection_init_stub(struct client *client, struct rpc_stub *stub, ui
 
 /* The server in use has sent something. */
 void server_selection_seen(struct client *client);
+
+/* The server in use has answered a call, other than a slow one, after answer_us. No effect while SEARCHING. */
+void server_selection_learn_answer(struct client *client, uint64_t answer_us);
 
 /* The server in use has answered as a master does: CONNECTED. No effect while SEARCHING. */
 void server_selection_confirm(struct client *client);

@@ -464,8 +464,10 @@ static enum error new_replica(struct cluster *cluster)
         .seeds = pointers,
         .seeds_count = settings->masters.count,
         .ping_ms = settings->ping_interval_ms,
+        .ping_timeout_min_ms = settings->ping_timeout_min_ms,
         .ping_timeout_ms = settings->ping_timeout_ms,
         .ack_timeout_ms = settings->ack_timeout_ms,
+        .disk_timeout_min_ms = settings->disk_timeout_min_ms,
         .disk_timeout_ms = settings->disk_timeout_ms,
     };
     randombytes_buf(replica.new_cluster, sizeof replica.new_cluster);

@@ -243,7 +243,7 @@ static bool try_orphan_transfer(struct cluster *cluster, struct orphan_transfer 
     struct trial trial = {
         .context = &attempt,
         .run = merge_in_child,
-        .bound_ms = trial_bound_ms(cluster->options.settings->ping_timeout_ms),
+        .bound_ms = trial_bound_ms(cluster_settings_silence_ms(cluster->options.settings)),
     };
     struct trial_report report;
     if (commit_log_open(cluster->commit_log) != OK)

@@ -25,8 +25,18 @@ struct cluster_settings {
     enum replica_policy durability;
     uint32_t ack_timeout_ms; /* at least ping_timeout_ms */
     uint32_t ping_interval_ms;
+    uint32_t
+        ping_timeout_min_ms;  /* of the learned limit; one above ping_timeout_ms counts as that */
     uint32_t ping_timeout_ms; /* at least 2 * ping_interval_ms */
+    uint32_t disk_timeout_min_ms; /* the same of the disk */
     uint32_t disk_timeout_ms;
 };
+
+/* Returns for how long a master may be silent in any case, in ms. */
+static inline uint32_t cluster_settings_silence_ms(const struct cluster_settings *settings)
+{
+    return settings->ping_timeout_min_ms < settings->ping_timeout_ms ? settings->ping_timeout_min_ms
+                                                                     : settings->ping_timeout_ms;
+}
 
 #endif

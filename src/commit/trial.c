@@ -31,9 +31,9 @@ static struct progress *progress; /* NULL: no trial was run yet */
 static bool is_child;
 static pid_t left_over; /* a child that was killed and has not ended yet; 0: none */
 
-uint32_t trial_bound_ms(uint32_t ping_timeout_ms)
+uint32_t trial_bound_ms(uint32_t silence_ms)
 {
-    return ping_timeout_ms / 5 * 2 + 1;
+    return silence_ms / 5 * 3 + 1;
 }
 
 bool trial_in_child(void)

@@ -43,9 +43,9 @@ struct trial_report {
     char text[256];         /* the first line that the child wrote to standard error; "": none */
 };
 
-/* How long a trial may keep the core thread from answering pings: two fifths of --ping_timeout, so that
- * nobody replaces this master meanwhile. */
-uint32_t trial_bound_ms(uint32_t ping_timeout_ms);
+/* How long a trial may keep the core thread from answering pings, so that no slave suspects this master
+ * meanwhile. silence_ms: for how long a master may be silent in any case. */
+uint32_t trial_bound_ms(uint32_t silence_ms);
 
 /* Runs it in a child and waits for the child's end. */
 void trial_run(const struct trial *trial, struct trial_report *report);

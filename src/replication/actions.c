@@ -15,6 +15,7 @@ struct replica_action *replica_act(struct replica *r, enum replica_action_kind k
 void replica_persist(struct replica *r)
 {
     struct replica_action *action = replica_act(r, REPLICA_DO_PERSIST);
+    r->has_persisted = true;
     action->persist.promised = r->promised;
     memcpy(action->persist.cluster, r->cluster, sizeof action->persist.cluster);
 }

@@ -151,12 +151,15 @@ static bool sees_majority(struct replica *r)
     return count >= replica_voters_count(r) / 2 + 1;
 }
 
-/* Whether another member in sync could be the master. */
-static bool has_successor(const struct replica *r)
+/* Whether another member in sync could be the master. While the own disk takes longer than usual, that is a
+ * member whose disk has the entry for which the own disk is waiting: the others may wait as well. */
+static bool has_successor(struct replica *r)
 {
+    uint64_t least_seq = replica_log_is_hung(r) ? 0 : r->durable.seq + 1;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        if (member->id != r->options.id && member->in_sync && !member->left)
+        if (member->id != r->options.id && member->in_sync && !member->left &&
+            durable_on(r, member) >= least_seq)
             return true;
     }
     return false;

@@ -52,7 +52,10 @@ void replica_answer_leader(struct replica *r, const struct replica_message *mess
 
 void replica_receive_leader_query(struct replica *r, const struct replica_message *message)
 {
-    replica_answer_leader(r, message, message->leader_query.suspect);
+    uint16_t suspect = message->leader_query.suspect;
+    if (replica_is_following(r) && suspect == r->master.id)
+        replica_role_suspect_silence(r, true);
+    replica_answer_leader(r, message, suspect);
 }
 
 void replica_receive_leader_info(struct replica *r, const struct replica_message *message)
@@ -131,6 +134,20 @@ static bool master_is_known(struct replica *r)
     return false;
 }
 
+/* Whether another node has lost the master, too, or the master is silent for so long that none is needed. */
+static bool is_loss_confirmed(const struct replica *r)
+{
+    if (!r->poll.is_silence || r->now_ms - r->master.last_seen_ms > r->options.ping_timeout_ms)
+        return true;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct peer *peer = &r->peers[i];
+        if (peer->id != 0 && peer->id != r->poll.suspect && is_fresh(r, peer) &&
+            peer->role == REPLICA_SUSPECTING)
+            return true;
+    }
+    return false;
+}
+
 static struct replica_in_sync_set newest_in_sync_set(const struct replica *r)
 {
     struct replica_in_sync_set newest = r->poll.in_sync;
@@ -183,7 +200,7 @@ void replica_poll_evaluate(struct replica *r)
 {
     const struct replica_member *self = replica_member_find(r, r->options.id);
     bool is_free = self != NULL && !self->left && self->voter && !replica_log_is_unhealthy(r) &&
-                   !is_refused(r) && !master_is_known(r) &&
+                   !is_refused(r) && !master_is_known(r) && is_loss_confirmed(r) &&
                    (poll_is_complete(r) || r->now_ms >= r->poll.elect_after_ms) && may_succeed(r);
     if (!is_free) {
         r->poll.turn_since_ms = 0;

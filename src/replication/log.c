@@ -178,9 +178,28 @@ void replica_log_append_members(struct replica *r)
 
 /* ---- the disk ---- */
 
-bool replica_log_is_unhealthy(const struct replica *r)
+void replica_log_note_durable(struct replica *r, struct log_position position)
+{
+    if (r->append_since_ms != 0)
+        silence_learn(&r->disk, &r->disk_bounds, r->now_ms - r->append_since_ms, r->now_ms);
+    r->durable = position;
+    r->append_since_ms = r->durable.seq == r->last.seq ? 0 : r->now_ms;
+    r->failed_ms = 0;
+}
+
+static bool is_slower(const struct replica *r, uint32_t limit_ms)
 {
     if (r->failed_ms != 0 && r->now_ms - r->failed_ms < r->options.ack_timeout_ms)
         return true;
-    return r->append_since_ms != 0 && r->now_ms - r->append_since_ms > r->options.disk_timeout_ms;
+    return r->append_since_ms != 0 && r->now_ms - r->append_since_ms > limit_ms;
+}
+
+bool replica_log_is_unhealthy(const struct replica *r)
+{
+    return is_slower(r, silence_limit_ms(&r->disk, &r->disk_bounds));
+}
+
+bool replica_log_is_hung(const struct replica *r)
+{
+    return is_slower(r, r->options.disk_timeout_ms);
 }

@@ -30,7 +30,13 @@ void replica_log_append_own(struct replica *r, enum log_entry_kind kind, const u
 /* The master appends the next list of members if it was changed. */
 void replica_log_append_members(struct replica *r);
 
-/* Whether the disk hangs for longer than disk_timeout_ms, or has failed within ack_timeout_ms. */
+/* Notes that the disk has finished the appends up to position, and learns how long that took. */
+void replica_log_note_durable(struct replica *r, struct log_position position);
+
+/* Whether the disk takes longer than usual, or has failed within ack_timeout_ms. */
 bool replica_log_is_unhealthy(const struct replica *r);
+
+/* Whether an append takes longer than disk_timeout_ms, or the disk has failed within ack_timeout_ms. */
+bool replica_log_is_hung(const struct replica *r);
 
 #endif

@@ -60,14 +60,39 @@ static void forgive_silence(struct replica *r)
     replica_role_poll_again(r);
 }
 
+/* This process was late by lag_ms: in that time it could hear nothing. */
+static void excuse_silence(struct replica *r, uint64_t lag_ms)
+{
+    r->master.last_seen_ms += lag_ms;
+    if (r->append_since_ms != 0 && !r->has_persisted)
+        r->append_since_ms += lag_ms;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        r->peers[i].last_seen_ms += lag_ms;
+        r->peers[i].progress_ms += lag_ms;
+    }
+}
+
+/* Sets the time. A TICK is due between two events: a longer time was no silence of others. */
+static void set_time(struct replica *r, uint64_t now_ms)
+{
+    uint64_t before_ms = r->now_ms;
+    uint64_t due_ms = replica_deadline(r) + LAG_MS;
+    if (now_ms <= before_ms)
+        return;
+    r->now_ms = now_ms;
+    if (before_ms != 0 && now_ms > due_ms)
+        excuse_silence(r, now_ms - due_ms);
+    if (before_ms != 0 && now_ms > before_ms + PAUSE_MS)
+        forgive_silence(r);
+    r->has_persisted = false;
+}
+
 static void durable(struct replica *r, struct log_position position)
 {
     /* The event may be about an entry that was rolled back or replaced meanwhile. */
     if (position.seq <= r->durable.seq || !replica_log_has(r, position))
         return;
-    r->durable = position;
-    r->append_since_ms = r->durable.seq == r->last.seq ? 0 : r->now_ms;
-    r->failed_ms = 0;
+    replica_log_note_durable(r, position);
     if (r->role == REPLICA_MASTER)
         replica_commit_advance(r);
     else
@@ -251,11 +276,7 @@ enum error replica_step(struct replica *r, const struct replica_event *event,
     if (event->kind == REPLICA_RECEIVE && !replica_message_is_sound(event->message, r->options.id))
         return ERROR_INVALID;
     r->out = out;
-    bool was_stopped = r->now_ms != 0 && event->now_ms > r->now_ms + PAUSE_MS;
-    if (event->now_ms > r->now_ms)
-        r->now_ms = event->now_ms;
-    if (was_stopped)
-        forgive_silence(r);
+    set_time(r, event->now_ms);
     enum error error = dispatch(r, event);
     replica_log_append_members(r);
     replica_role_update(r);
@@ -282,10 +303,12 @@ static bool copy_address(char out[static ADDRESS_TEXT_SIZE], const char *text)
 static bool copy_options(struct replica *r, const struct replica_options *options)
 {
     r->options = *options;
-    r->options.ping_ms = or_default(options->ping_ms, 100);
+    r->options.ping_ms = or_default(options->ping_ms, 40);
     r->options.ping_timeout_ms = or_default(options->ping_timeout_ms, 500);
+    r->options.ping_timeout_min_ms = or_default(options->ping_timeout_min_ms, 160);
     r->options.ack_timeout_ms = or_default(options->ack_timeout_ms, 1000);
     r->options.disk_timeout_ms = or_default(options->disk_timeout_ms, 2000);
+    r->options.disk_timeout_min_ms = or_default(options->disk_timeout_min_ms, 400);
     r->options.look_ms = or_default(options->look_ms, 1500);
     if (options->id == 0 || options->seeds_count > REPLICA_SEEDS_MAX ||
         !copy_address(r->internal, options->internal) || !copy_address(r->client, options->client))
@@ -300,6 +323,20 @@ static bool copy_options(struct replica *r, const struct replica_options *option
     return true;
 }
 
+static struct silence_bounds bounds_of(uint32_t due_ms, uint32_t min_ms, uint32_t max_ms)
+{
+    return (struct silence_bounds){
+        .due_ms = due_ms, .min_ms = min_ms < max_ms ? min_ms : max_ms, .max_ms = max_ms};
+}
+
+static void set_bounds(struct replica *r)
+{
+    const struct replica_options *options = &r->options;
+    r->master_bounds =
+        bounds_of(options->ping_ms, options->ping_timeout_min_ms, options->ping_timeout_ms);
+    r->disk_bounds = bounds_of(0, options->disk_timeout_min_ms, options->disk_timeout_ms);
+}
+
 enum error replica_new(struct replica **out, const struct replica_options *options)
 {
     struct replica *r = calloc(1, sizeof *r);
@@ -309,6 +346,7 @@ enum error replica_new(struct replica **out, const struct replica_options *optio
         free(r);
         return ERROR_INVALID;
     }
+    set_bounds(r);
     *out = r;
     return OK;
 }
@@ -379,4 +417,17 @@ size_t replica_members(const struct replica *r, const struct replica_member **me
 {
     *members = r->members.items;
     return r->members.count;
+}
+
+bool replica_silence(const struct replica *r, uint16_t node, struct replica_silence *out)
+{
+    bool is_own = node == r->options.id;
+    const struct peer *peer = replica_peer_look(r, node);
+    if (!is_own && (peer == NULL || !replica_is_following(r) || node != r->master.id))
+        return false;
+    const struct silence *silence = is_own ? &r->disk : &peer->silence;
+    const struct silence_bounds *bounds = is_own ? &r->disk_bounds : &r->master_bounds;
+    *out = (struct replica_silence){.longest_ms = (silence->longest_us + 999) / 1000,
+                                    .limit_ms = silence_limit_ms(silence, bounds)};
+    return true;
 }

@@ -97,7 +97,7 @@
  *      entry that a voter lacks, because that voter may become the master: replica_needed_seq.
  *
  * STRATA: a file calls functions of files to its left only. tests/architecture/check_strata.sh checks it.
- *   messages < actions < members < locations < send < log < requests <
+ *   silence < messages < actions < members < locations < send < log < requests <
  *   role < commit < election < heal < join < stream < founding < contact < replica
  *
  * See ARCHITECTURE.md, "Replication", and docs/simulation.md. */
@@ -300,11 +300,17 @@ struct replica_options {
     uint8_t new_cluster[REPLICA_CLUSTER_BYTES]; /* random id of the cluster that it founds */
     const char *const *seeds; /* internal addresses of members, copied; at most REPLICA_SEEDS_MAX */
     size_t seeds_count;
-    uint32_t ping_ms;         /* 0: 100 */
-    uint32_t ping_timeout_ms; /* 0: 500 */
-    uint32_t ack_timeout_ms;  /* 0: 1000 */
-    uint32_t disk_timeout_ms; /* 0: 2000; a write that takes longer makes the node unhealthy */
-    uint32_t look_ms;         /* 0: 1500; how long a node that starts looks for its members */
+    uint32_t ping_ms; /* 0: 40; how often a slave pings its master */
+    /* Between these bounds the node learns how long a silence may last. A lower bound above the upper one
+     * counts as that. */
+    uint32_t ping_timeout_min_ms; /* of a master; 0: 160 */
+    uint32_t ping_timeout_ms;     /* 0: 500 */
+    uint32_t disk_timeout_min_ms; /* of a write; a longer one makes the node unhealthy; 0: 400 */
+    uint32_t disk_timeout_ms;     /* 0: 2000 */
+    uint32_t
+        ack_timeout_ms; /* 0: 1000; longer than ping_timeout_ms, after which a slave that is cut off
+                                alone replaces the master: a slave that reads that it is out of sync cannot */
+    uint32_t look_ms;   /* 0: 1500; how long a node that starts looks for its members */
 };
 
 struct replica;
@@ -353,6 +359,14 @@ uint16_t replica_level(const struct replica *replica);
 size_t replica_members(const struct replica *replica, const struct replica_member **members);
 /* On the master: the last position that the member has acked. */
 struct log_position replica_acked(const struct replica *replica, uint16_t node);
+
+/* The delays that this node has learned of its master; for its own id: of its disk. */
+struct replica_silence {
+    uint32_t longest_ms; /* the longest recent delay, rounded up */
+    uint32_t limit_ms;   /* a longer silence, or write, is a fault */
+};
+/* false: node is neither. */
+bool replica_silence(const struct replica *replica, uint16_t node, struct replica_silence *out);
 
 /* Reads the bytes of a list of members. ERROR_INVALID: malformed. out: REPLICA_MEMBERS_MAX places. */
 enum error replica_members_unpack(const uint8_t *bytes, size_t size, struct replica_member *out,

@@ -129,18 +129,41 @@ void replica_role_step_down(struct replica *r)
 
 void replica_role_suspect(struct replica *r)
 {
+    if (r->role == REPLICA_SUSPECTING)
+        r->poll.is_silence = false;
     if (r->role != REPLICA_JOINING && r->role != REPLICA_SLAVE)
         return;
     enter(r, REPLICA_SUSPECTING);
     poll(r, LEADER_INFO_WAIT_MS, false, r->master.id);
 }
 
+static uint64_t silence_of_master(const struct replica *r)
+{
+    return r->now_ms - r->master.last_seen_ms;
+}
+
+void replica_role_suspect_silence(struct replica *r, bool is_suspected)
+{
+    const struct peer *peer = replica_peer_look(r, r->master.id);
+    bool is_follower = r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE;
+    bool is_confirmed =
+        is_suspected && peer != NULL &&
+        silence_of_master(r) > silence_confirmation_ms(&peer->silence, &r->master_bounds);
+    if (!is_follower || (replica_sees_master(r) && !is_confirmed))
+        return;
+    replica_role_suspect(r);
+    r->poll.is_silence = true;
+}
+
 void replica_role_poll_again(struct replica *r)
 {
     if (r->role == REPLICA_CANDIDATE || r->role == REPLICA_RECOVERING_LOG)
         enter(r, REPLICA_LOOKING);
-    if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
-        poll(r, LEADER_INFO_WAIT_MS, true, r->poll.suspect);
+    if (r->role != REPLICA_LOOKING && r->role != REPLICA_SUSPECTING)
+        return;
+    bool is_silence = r->role == REPLICA_SUSPECTING && r->poll.is_silence;
+    poll(r, LEADER_INFO_WAIT_MS, true, r->poll.suspect);
+    r->poll.is_silence = is_silence;
 }
 
 /* ---- JOINING and SLAVE ---- */
@@ -191,6 +214,9 @@ void replica_role_update(struct replica *r)
 
 void replica_role_note_master(struct replica *r)
 {
+    struct peer *peer = replica_peer_find(r, r->master.id);
+    if (peer != NULL && r->role != REPLICA_JOINING) /* a log or snapshot delays messages */
+        silence_learn(&peer->silence, &r->master_bounds, silence_of_master(r), r->now_ms);
     r->master.last_seen_ms = r->now_ms;
     if (r->role == REPLICA_SUSPECTING)
         enter_follower(r);
@@ -200,8 +226,11 @@ bool replica_sees_master(const struct replica *r)
 {
     if (r->role == REPLICA_MASTER)
         return true;
+    const struct peer *peer = replica_peer_look(r, r->master.id);
+    uint32_t limit_ms = peer == NULL ? r->options.ping_timeout_ms
+                                     : silence_limit_ms(&peer->silence, &r->master_bounds);
     return (r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE) &&
-           r->now_ms - r->master.last_seen_ms <= r->options.ping_timeout_ms;
+           silence_of_master(r) <= limit_ms;
 }
 
 /* ---- CANDIDATE and RECOVERING_LOG ---- */

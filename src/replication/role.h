@@ -31,10 +31,15 @@ void replica_role_update(struct replica *r);
 /* The master is lost: a follower enters SUSPECTING and polls. */
 void replica_role_suspect(struct replica *r);
 
+/* Does the same if the master is silent for longer than it usually is. An election then needs another node
+ * that suspects, too, or a silence of ping_timeout_ms: the connection may be slow to this node only.
+ * is_suspected: another node suspects the master, so a node that has just begun to learn suspects it, too. */
+void replica_role_suspect_silence(struct replica *r, bool is_suspected);
+
 /* Notes a message of the master; a node that suspected the master follows it again. */
 void replica_role_note_master(struct replica *r);
 
-/* Whether this node is the master, or has heard its master within ping_timeout_ms. */
+/* Whether this node is the master, or its master is not silent for longer than usual. */
 bool replica_sees_master(const struct replica *r);
 
 /* ---- being elected ---- */

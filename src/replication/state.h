@@ -5,6 +5,7 @@
 #define JACKDAW_REPLICATION_STATE_H
 
 #include "replication/replica.h"
+#include "replication/silence.h"
 
 #define RESEND_MS 100           /* after which a request without an answer is repeated */
 #define POLL_MS 40              /* between two LEADER_QUERYs to one node */
@@ -20,6 +21,8 @@
 #define LISTEN_MS 1000          /* least wait before founding, if all seeds are without data */
 #define QUIET_MS 1000           /* silence of a node with data after a rejection */
 #define PAUSE_MS 250 /* time between two events from which on this process counts as suspended */
+#define LAG_MS \
+    10 /* that a TICK may come late; more was no silence, because this process was late */
 
 /* The volatile knowledge of another member. */
 struct peer {
@@ -28,6 +31,7 @@ struct peer {
     uint64_t last_seen_ms;            /* or since when this node waits for the peer */
     uint64_t spoke_ms;                /* of its last message; 0: none has come */
     uint64_t disconnected_ms;         /* 0: not known to be down */
+    struct silence silence;           /* as this node's master; changed by role.c */
     char told[ADDRESS_TEXT_SIZE];     /* the internal address that it names; "": as listed */
     char answered[ADDRESS_TEXT_SIZE]; /* where it answered last; "": unknown */
     uint64_t answered_there_ms;
@@ -75,6 +79,7 @@ struct poll { /* role.c, election.c */
     uint64_t turn_since_ms;  /* since when this node may begin an election; 0: it may not */
     bool needs_all;          /* a refused connection is no answer */
     uint16_t suspect;        /* the lost master, whose answer is not needed */
+    bool is_silence;         /* the suspect is silent, and may be alive */
     struct replica_in_sync_set in_sync; /* the newest one of the answers */
 };
 
@@ -98,6 +103,8 @@ struct replica {
     char client[ADDRESS_TEXT_SIZE];
     char seeds[REPLICA_SEEDS_MAX][ADDRESS_TEXT_SIZE];
     size_t seeds_count;
+    struct silence_bounds master_bounds; /* of a master's silence, */
+    struct silence_bounds disk_bounds;   /* and of an append */
     char caller[ADDRESS_TEXT_SIZE]; /* a node of the cluster that this node would join; "": none */
 
     enum replica_role role; /* role.c */
@@ -115,6 +122,8 @@ struct replica {
     uint64_t needed;          /* from the last PONG; see replica_needed_seq */
     uint64_t append_since_ms; /* since when the oldest append waits for the disk; 0: none waits */
     uint64_t failed_ms;       /* of the last failure of the disk; 0: none */
+    struct silence disk;      /* the times that appends take */
+    bool has_persisted;       /* the last step made this process wait for its disk */
     struct epoch_start epochs[REPLICA_EPOCHS_MAX];
     size_t epochs_count;
 

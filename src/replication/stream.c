@@ -191,9 +191,7 @@ void replica_receive_pong(struct replica *r, const struct replica_message *messa
 
 void replica_stream_tick(struct replica *r)
 {
-    if (r->role != REPLICA_SUSPECTING &&
-        r->now_ms - r->master.last_seen_ms > r->options.ping_timeout_ms)
-        replica_role_suspect(r);
+    replica_role_suspect_silence(r, false);
     if (r->now_ms - r->ping_ms >= r->options.ping_ms)
         replica_ping(r);
 }

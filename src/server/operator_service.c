@@ -43,6 +43,11 @@ static void add_member(struct operator_service_reply *out, const struct operator
     to->reachable = member->id == view->id || view->is_reachable(context, member->id);
     if (view->clock != NULL && !member->left)
         to->has_clock = view->clock(context, member->id, &to->clock_ms);
+    struct replica_silence silence;
+    if (!member->left && replica_silence(view->replica, member->id, &silence)) {
+        to->delay_ms = silence.longest_ms;
+        to->limit_ms = silence.limit_ms;
+    }
     struct log_position position = position_of(view, member->id);
     if (position.seq == 0)
         return;

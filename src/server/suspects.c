@@ -215,7 +215,8 @@ static void try_some(struct core *core, size_t count)
     struct attempt attempt = {.core = core, .count = count};
     struct trial trial = {.context = &attempt,
                           .run = run_in_child,
-                          .bound_ms = trial_bound_ms(core->options->cluster.ping_timeout_ms)};
+                          .bound_ms =
+                              trial_bound_ms(cluster_settings_silence_ms(&core->options->cluster))};
     struct trial_report report;
     trial_run_on(core->store, &trial, &report);
     core->suspects.next_ms = clock_monotonic_ms() + SUSPECTS_PAUSE * report.took_us / 1000;

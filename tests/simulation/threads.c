@@ -202,9 +202,9 @@ void worker_stop(struct worker *worker)
 
 /* ---- trials: nothing here ends a process, so a child would have passed ---- */
 
-uint32_t trial_bound_ms(uint32_t ping_timeout_ms)
+uint32_t trial_bound_ms(uint32_t silence_ms)
 {
-    return ping_timeout_ms * 2 / 5;
+    return silence_ms * 3 / 5;
 }
 
 void trial_run(const struct trial *trial, struct trial_report *report)

@@ -603,6 +603,40 @@ CLIENT_TEST(test_server__falls_silent_and_is_replaced, client_fixture_logged_in(
     client_fixture_check_kept(f, "m", 10);
 }
 
+/* Another server is the master; the server in use does not answer any more. */
+static void replace_silently(struct client_fixture *fixture)
+{
+    fixture->servers[1].master = true;
+    fixture->cluster.epoch += 65536;
+    fixture->cluster.order =
+        (struct fake_order){.action = FAKE_LOSE, .server = &fixture->servers[0]};
+    client_fixture_send_many(fixture, "m", 1);
+    client_fixture_settle(fixture);
+    client_fixture_pass(fixture, CLIENT_SUSPECT_MIN_MS + 20);
+}
+
+CLIENT_TEST(test_server__that_answered_fast_is_suspected_soon, client_fixture_logged_in(2))
+{
+    client_fixture_send_many(f, "before", 1);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
+    replace_silently(f);
+    assert_true(client_fixture_uses(f, 1));
+}
+
+CLIENT_TEST(test_server__that_answered_slowly_is_suspected_late, client_fixture_logged_in(2))
+{
+    client_fixture_send_many(f, "before", 1);
+    while (f->cluster.sends_seen == 0)
+        client_fixture_turn(f);
+    assert_int_equal(f->result_count, 0); /* the answer is on its way */
+    client_fixture_advance(f, CLIENT_SUSPECT_MS / 4);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
+    replace_silently(f);
+    assert_true(client_fixture_uses(f, 0));
+    client_fixture_pass(f, CLIENT_SUSPECT_MS - CLIENT_SUSPECT_MIN_MS);
+    assert_true(client_fixture_uses(f, 1));
+}
+
 /* A server of the same epoch that says it is master, too, is no reason to leave one that is slow. */
 CLIENT_TEST(test_server__doubt_ends_when_it_answers, client_fixture_logged_in(2))
 {

@@ -67,8 +67,10 @@ static void open_cluster(struct fixture *f)
 {
     struct replica_options options = {
         .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .level = chat_level()};
-    f->settings = (struct cluster_settings){
-        .id = 1, .ping_timeout_ms = PING_TIMEOUT_MS, .log_keep_bytes = LOG_KEEP_BYTES};
+    f->settings = (struct cluster_settings){.id = 1,
+                                            .ping_timeout_min_ms = PING_TIMEOUT_MS,
+                                            .ping_timeout_ms = PING_TIMEOUT_MS,
+                                            .log_keep_bytes = LOG_KEEP_BYTES};
     f->cluster = (struct cluster){
         .options = {.settings = &f->settings, .observer = {.role = on_role}},
         .actions = &f->actions,

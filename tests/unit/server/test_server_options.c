@@ -299,9 +299,11 @@ TEST(test_options__cluster_defaults)
     assert_int_equal(options.cluster.founding_wait_ms, 1000);
     assert_int_equal(options.cluster.durability, REPLICA_ALL);
     assert_false(options.cluster.feed_address.is_given);
-    assert_int_equal(options.cluster.ping_interval_ms, 100);
+    assert_int_equal(options.cluster.ping_interval_ms, 40);
+    assert_int_equal(options.cluster.ping_timeout_min_ms, 160);
     assert_int_equal(options.cluster.ping_timeout_ms, 500);
     assert_int_equal(options.cluster.ack_timeout_ms, 1000);
+    assert_int_equal(options.cluster.disk_timeout_min_ms, 400);
     assert_int_equal(options.cluster.disk_timeout_ms, 2000);
     assert_false(options.forward);
     assert_false(server_options_are_operators(&options));
@@ -371,7 +373,11 @@ TEST(test_options__times_from_both_sides)
     expect_mistake(WORDS("--ack_timeout=600001"), "from 20 to 600000");
     expect_mistake(WORDS("--disk_timeout=99"), "from 100 to 600000");
     expect_mistake(WORDS("--disk_timeout=600001"), "from 100 to 600000");
-    expect_mistake(WORDS("--ping_timeout=199"), "at least twice");
+    expect_mistake(WORDS("--ping_timeout_min=19"), "from 20 to 600000");
+    expect_mistake(WORDS("--ping_timeout_min=600001"), "from 20 to 600000");
+    expect_mistake(WORDS("--disk_timeout_min=19"), "from 20 to 600000");
+    expect_mistake(WORDS("--disk_timeout_min=600001"), "from 20 to 600000");
+    expect_mistake(WORDS("--ping_timeout=79"), "at least twice");
     expect_mistake(WORDS("--ping_interval=251"), "--ping_interval of 251 ms");
     expect_mistake(WORDS("--ack_timeout=499"), "--ping_timeout of 500 ms");
     expect_mistake(WORDS("--ping_timeout=1001"), "--ack_timeout");
@@ -468,7 +474,7 @@ TEST(test_options__help_has_each_with_its_default)
         "--version",        "--master_address", "--feed_address",
         "--forward",        "--status ADDRESS", "--json",
         "--leave ADDRESS",  "--remove ID",      "JACKDAW_",
-        "(default: all)",   "(default: 100)",   "(default: 500)",
+        "(default: all)",   "(default: 160)",   "(default: 500)",
         "(default: 1000)",  "(default: 2000)",  "(default: data)",
         "(default: :2625)", "(default: :2626)", "(default: interactive)",
         "(default: info)",  "(default: text)",  "(default: master)",
