@@ -183,6 +183,15 @@ static void count_news(struct server *server)
     server->orphans = orphans;
 }
 
+/* Servers are late, and none fails: a new master is a false alarm. */
+static void check_alarm(const struct server *server)
+{
+    bool is_fault_possible = (world.options.faults & ~(unsigned)FAULT_GUESTS) != FAULT_DELAY;
+    if (world.is_set_up && !world.is_quiet && !is_fault_possible)
+        broken("no_false_alarm", "server %u replaces a master while delays are up to %.1f ms",
+               server->number + 1, (double)world.delay_us / 1000.0);
+}
+
 void check_server(struct server *server)
 {
     count_news(server);
@@ -201,6 +210,7 @@ void check_server(struct server *server)
         world.stats.epoch_starts++;
         trace("s%u is the master", server->number + 1);
         check_new_master(server);
+        check_alarm(server);
     }
     server->was_master = is_master;
 }

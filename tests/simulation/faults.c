@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define DELAY_MIN_US (1 * MS)
+#define DELAY_MAX_US \
+    (250 * MS) /* with the interval of pings, and its answer, below --ping_timeout */
+#define DELAY_STEP_US (50 * MS)
 #define VISIT_US \
     (9 * SECOND) /* a client gives a session up after five, if it does not see a stranger */
 
@@ -283,6 +287,7 @@ void faults_end(void)
     world.heal_id++;
     network_heal();
     network_set_loss(0);
+    network_set_delay(0);
     for (unsigned i = 0; i < HOSTS_MAX; i++) {
         disk_stall(i, 0);
         disk_fail(i, 0, 0);
@@ -294,4 +299,52 @@ void faults_end(void)
             server->restart_at = sim_now() + sim_below(SECOND);
     }
     trace("no more faults");
+}
+
+/* ---- delays that are no faults ---- */
+
+/* A busy machine: for up to delay_us a process does not run, or its disk does not write. Two delays in a row
+ * could add up to a fault. */
+static void be_late(struct server *server)
+{
+    struct process *process = &server->process;
+    uint64_t until = sim_now() + world.delay_us / 2 + sim_below(world.delay_us / 2);
+    bool is_disk = sim_chance(300);
+    uint64_t late_until = is_disk ? disk_stalled_until(process->host) : process->paused_until;
+    if (late_until + world.delay_us > sim_now())
+        return;
+    world.stats.faults++;
+    if (is_disk)
+        disk_stall(process->host, until);
+    else
+        process->paused_until = until;
+}
+
+/* In a second the delay doubles, or becomes half, at most. */
+static void change_delay(void *context, uint64_t id)
+{
+    (void)context;
+    (void)id;
+    if (world.is_quiet)
+        return;
+    if (sim_chance(30))
+        world.delay_goal_us = sim_chance(500) ? DELAY_MAX_US : DELAY_MIN_US;
+    uint64_t step_us = world.delay_us / 28;
+    bool grows = world.delay_us < world.delay_goal_us;
+    world.delay_us += grows ? step_us : world.delay_us > DELAY_MIN_US ? -step_us : 0;
+    if (world.delay_us > DELAY_MAX_US)
+        world.delay_us = DELAY_MAX_US;
+    network_set_delay(world.delay_us / 16);
+    if (sim_chance(300))
+        be_late(victim());
+    sim_at(sim_now() + DELAY_STEP_US, change_delay, NULL, 0);
+}
+
+void delays_begin(void)
+{
+    if ((world.options.faults & FAULT_DELAY) == 0)
+        return;
+    world.delay_us = DELAY_MIN_US << sim_below(7);
+    world.delay_goal_us = world.delay_us;
+    sim_at(sim_now() + DELAY_STEP_US, change_delay, NULL, 0);
 }

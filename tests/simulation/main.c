@@ -47,6 +47,7 @@ static const unsigned profiles[] = {
     FAULT_CRASH | FAULT_PARTITION | FAULT_EMPTY | FAULT_PRUNE,
     FAULT_CRASH | FAULT_PARTITION | FAULT_LEAVE | FAULT_CLIENT | FAULT_MOVE,
     FAULT_CRASH | FAULT_CLIENT | FAULT_STRANGER,
+    FAULT_DELAY,
 };
 
 /* What an option does not say, the seed decides. */

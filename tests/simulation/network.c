@@ -96,12 +96,14 @@ static struct {
     bool cut[HOSTS_MAX][HOSTS_MAX];
     bool is_off[HOSTS_MAX];
     unsigned loss;
+    uint64_t delay_us;
     uint64_t messages;
 } net;
 
 static uint64_t latency(void)
 {
-    return 40 + sim_below(160) + (sim_chance(10) ? sim_below(5 * MS) : 0);
+    return 40 + sim_below(160) + (sim_chance(10) ? sim_below(5 * MS) : 0) +
+           (net.delay_us > 0 ? sim_below(net.delay_us) : 0);
 }
 
 /* ---- messages ---- */
@@ -1187,6 +1189,11 @@ void network_heal(void)
             }
             end->stuck_last = &end->stuck;
         }
+}
+
+void network_set_delay(uint64_t us)
+{
+    net.delay_us = us;
 }
 
 void network_set_loss(unsigned per_thousand)

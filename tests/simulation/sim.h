@@ -98,6 +98,7 @@ void network_drop(const struct process *process, bool is_silent);
 void network_cut(unsigned from, unsigned to, bool is_cut); /* hosts, one direction */
 void network_heal(void);
 void network_set_loss(unsigned per_thousand); /* of feed messages and replies; others come late */
+void network_set_delay(uint64_t us);          /* each message takes up to that longer */
 /* Breaks some connections. */
 void network_break(unsigned per_thousand);
 void network_host_is_off(unsigned host, bool is_off);
@@ -126,14 +127,15 @@ enum fault_bits {
     FAULT_PAUSE = 8,
     FAULT_DISK = 16,
     FAULT_LEAVE = 32,
-    FAULT_BREAK = 64,     /* connections end */
-    FAULT_CLIENT = 128,   /* clients are killed, with and without their state */
-    FAULT_MOVE = 256,     /* servers come back at other addresses */
-    FAULT_PRUNE = 512,    /* logs are short: --log_keep is small */
-    FAULT_EMPTY = 1024,   /* servers come back without data */
-    FAULT_CLOCK = 2048,   /* wall clocks differ and jump */
-    FAULT_GUESTS = 4096,  /* no fault: guests come, do whatever a client can ask for, and go */
-    FAULT_STRANGER = 8192 /* a server of another cluster comes to the addresses of a dead one */
+    FAULT_BREAK = 64,      /* connections end */
+    FAULT_CLIENT = 128,    /* clients are killed, with and without their state */
+    FAULT_MOVE = 256,      /* servers come back at other addresses */
+    FAULT_PRUNE = 512,     /* logs are short: --log_keep is small */
+    FAULT_EMPTY = 1024,    /* servers come back without data */
+    FAULT_CLOCK = 2048,    /* wall clocks differ and jump */
+    FAULT_GUESTS = 4096,   /* no fault: guests come, do whatever a client can ask for, and go */
+    FAULT_STRANGER = 8192, /* a server of another cluster comes to the addresses of a dead one */
+    FAULT_DELAY = 16384    /* no fault: delays grow and shrink, and no server may suspect another */
 };
 
 struct options {
@@ -238,6 +240,8 @@ struct world {
     bool is_over;
     uint64_t heal_id;
     uint64_t acked_number[ROOMS]; /* the highest */
+    uint64_t delay_us;            /* of now; see FAULT_DELAY */
+    uint64_t delay_goal_us;
     struct stats stats;
 };
 extern struct world world;
@@ -262,6 +266,7 @@ bool people_are_done(void);
 /* ---- faults.c ---- */
 void faults_begin(void);
 void faults_end(void);
+void delays_begin(void);
 void faults_cut(const bool side[static HOSTS_MAX], bool is_one_way); /* between two sides */
 
 /* ---- check.c ---- */

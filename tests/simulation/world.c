@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DELAY_RUNS_LONGER 10
 #define UP_WITHIN (60 * SECOND)
 #define CONVERGE_WITHIN (100 * SECOND) /* a master waits a minute for orphans that come first */
 #define SERVED_WITHIN (CLIENT_ANSWER_MS * MS + 3 * SECOND) /* a server without power says nothing */
@@ -568,7 +569,9 @@ void world_run(const struct options *options, struct stats *totals)
     if (options->end != NULL)
         fatal("simulation", "the end is asked for");
     faults_begin();
-    uint64_t end = sim_steps() + options->steps;
+    delays_begin();
+    bool is_slow = (options->faults & FAULT_DELAY) != 0; /* delays need time to grow and shrink */
+    uint64_t end = sim_steps() + options->steps * (is_slow ? DELAY_RUNS_LONGER : 1);
     while (sim_steps() < end && sim_next())
         continue;
     converge();
