@@ -25,6 +25,7 @@ struct settings {
     uint32_t every_us;
     uint32_t in_flight;
     uint32_t bound_ms;
+    uint32_t busy_ms;
     bool keep;
     bool json;
     bool help;
@@ -49,7 +50,7 @@ static const struct option_spec specs[] = {
 
     OPTION(STRINGS, "What to do", "faults", "NAME", NULL,
            "which ones (without it all): master_killed, master_stopped, master_cut, slave_killed, "
-           "slave_stopped, slave_cut, disk_hung, two_killed, all_killed",
+           "slave_stopped, slave_cut, disk_hung, two_killed, all_killed, busy",
            OPTION_FIELD(struct settings, faults), .letter = 'f'),
     OPTION(UNSIGNED, "What to do", "trials", "COUNT", "20", "of each",
            OPTION_FIELD(struct settings, trials), .letter = 'n', .min = 1, .max = TRIALS_MAX),
@@ -62,6 +63,10 @@ static const struct option_spec specs[] = {
     OPTION(UNSIGNED, "What to do", "in_flight", "COUNT", "64",
            "and has so many messages under way at most", OPTION_FIELD(struct settings, in_flight),
            .min = 1, .max = CLIENT_WINDOW),
+    OPTION(UNSIGNED, "What to do", "busy_ms", "MS", "5000",
+           "how long a trial of busy, which is no fault, keeps all processors busy; it fails if "
+           "another server becomes the master",
+           OPTION_FIELD(struct settings, busy_ms), .min = 1, .max = 3600000),
     OPTION(UNSIGNED, "What to do", "bound_ms", "MS", NULL, "fail where a gap is longer",
            OPTION_FIELD(struct settings, bound_ms)),
 
@@ -79,8 +84,9 @@ static const struct option_table table = {
     .usage = "failover [options]",
     .summary = "Lets servers of a cluster of three fail while clients write, and measures the gap.",
     .closing =
-        "Ends with 0 when no acknowledged message was lost, doubled or out of order, and the "
-        "cluster healed each time, whether or not aims were met.",
+        "Ends with 0 when no acknowledged message was lost, doubled or out of order, the cluster "
+        "healed each time, and no master was replaced without a fault, whether or not aims were "
+        "met.",
 };
 
 struct series {
@@ -243,6 +249,7 @@ static enum error open_scene(struct run *run, const struct fault *fault, struct 
         .seed = run->seed,
         .every_us = run->settings->every_us,
         .in_flight = run->settings->in_flight,
+        .busy_ms = run->settings->busy_ms,
     };
     return scene_open(scene, &options, why);
 }

@@ -169,7 +169,7 @@ static enum error start_writers(struct scene *scene, const struct scene_options 
 enum error scene_open(struct scene *scene, const struct scene_options *options,
                       struct error_text *why)
 {
-    *scene = (struct scene){.random = options->seed * 2 + 1};
+    *scene = (struct scene){.random = options->seed * 2 + 1, .busy_ms = options->busy_ms};
     enum error error = bench_cluster_open(&scene->cluster, &options->cluster, why);
     if (error == OK)
         error = start_writers(scene, options, why);
@@ -183,6 +183,7 @@ enum error scene_open(struct scene *scene, const struct scene_options *options,
 
 bool scene_close(struct scene *scene, bool keep)
 {
+    fault_end_burners(scene);
     for (size_t i = 0; i < WRITERS; i++)
         writer_release(&scene->writers[i]);
     scene->cluster.failed = scene->problem.text[0] != '\0';
@@ -223,8 +224,9 @@ static void hold(struct scene *scene, const struct fault *fault, uint64_t struck
     if (!wait_until(scene, is_acknowledged_again, GAP_MS_MAX))
         fail_with_views(scene, "nothing was acknowledged any more");
     uint64_t held_ms = clock_monotonic_ms() - struck_ms;
-    if (held_ms < fault->hold_ms)
-        scene_run_for(scene, (uint32_t)(fault->hold_ms - held_ms));
+    uint32_t hold_ms = fault->is_none ? scene->busy_ms : fault->hold_ms;
+    if (held_ms < hold_ms)
+        scene_run_for(scene, (uint32_t)(hold_ms - held_ms));
 }
 
 static void heal(struct scene *scene, const struct fault *fault, struct fault_trial_result *result)
@@ -264,12 +266,23 @@ static void check(struct scene *scene, struct fault_trial_result *result)
     look_for_problems(scene);
 }
 
+/* The epoch that the servers have named last; epochs only ascend. */
+static uint64_t epoch_of(const struct scene *scene)
+{
+    uint64_t epoch = 0;
+    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
+        if (scene->cluster.servers[i].view.epoch > epoch)
+            epoch = scene->cluster.servers[i].view.epoch;
+    return epoch;
+}
+
 bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned number,
                      struct fault_trial_result *result)
 {
     *result = (struct fault_trial_result){.messages = 0};
     begin(scene, fault, number);
     uint64_t struck_ms = clock_monotonic_ms();
+    uint64_t epoch = epoch_of(scene);
     mark(scene);
     if (scene->problem.text[0] == '\0')
         fault_strike(fault, scene);
@@ -278,6 +291,8 @@ bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned nu
         result->gap_ms[i] = (double)writer_gap_us(&scene->writers[i]) / 1e3;
     result->longest_gap_ms = fmax(result->gap_ms[WRITER_PIPELINED], result->gap_ms[WRITER_SINGLE]);
     heal(scene, fault, result);
+    if (fault->is_none && epoch_of(scene) != epoch)
+        scene_fail(scene, "a false alarm: no server failed, and there is another master");
     check(scene, result);
     return scene->problem.text[0] == '\0';
 }

@@ -13,6 +13,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+#define BURNERS_MAX 256 /* processes that keep the processors busy */
 
 enum { WRITER_PIPELINED, WRITER_SINGLE, WRITERS };
 
@@ -24,6 +27,9 @@ struct scene {
     uint64_t since_ms; /* what servers said before does not count */
     size_t victims[BENCH_CLUSTER_SERVERS];
     size_t victims_count;
+    pid_t burners[BURNERS_MAX];
+    size_t burners_count;
+    uint32_t busy_ms;
     struct error_text problem;
 };
 
@@ -32,6 +38,7 @@ struct scene_options {
     uint64_t seed;
     uint32_t every_us; /* the pipelined client: time between two messages */
     uint32_t in_flight;
+    uint32_t busy_ms; /* how long a trial without a fault keeps the processors busy */
 };
 
 /* What happens, and how it is undone. Both fail by scene_fail. */
@@ -42,6 +49,7 @@ struct fault {
     uint32_t hold_ms;  /* at least so long before it is undone */
     bool needs_network;
     bool needs_disk;
+    bool is_none; /* it lasts for busy_ms, and the master must stay */
     enum { STRIKES_MASTER, STRIKES_SLAVE, STRIKES_MANY } strikes;
     void (*inject)(struct scene *scene); /* victims[0] is the master or the slave */
     void (*repair)(struct scene *scene);
@@ -52,6 +60,8 @@ extern const size_t faults_count;
 
 /* Chooses the victim and injects the fault. */
 void fault_strike(const struct fault *fault, struct scene *scene);
+/* Ends the processes that keep the processors busy, if there are any. */
+void fault_end_burners(struct scene *scene);
 
 struct fault_trial_result {
     double gap_ms[WRITERS];

@@ -2,6 +2,12 @@
 /* faults.c - what is done to the servers, and undone. */
 #include "fault_trial.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/sysinfo.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #define RESTART_SPREAD_MS 300u
 
 static size_t find_master(struct scene *scene)
@@ -107,6 +113,42 @@ static void free_disk(struct scene *scene)
     bench_cluster_hang_disk(&scene->cluster, scene->victims[0], false);
 }
 
+static _Noreturn void burn(pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    volatile unsigned turns = 0;
+    while (getppid() == parent)
+        for (unsigned i = 0; i < 1000000; i++)
+            turns = turns + 1;
+    _exit(0);
+}
+
+/* One for each processor: the servers get a part of what they want. */
+static void begin_burners(struct scene *scene)
+{
+    pid_t parent = getpid();
+    size_t wanted = (size_t)get_nprocs();
+    while (scene->burners_count < wanted && scene->burners_count < BURNERS_MAX) {
+        pid_t child = fork();
+        if (child == 0)
+            burn(parent);
+        if (child < 0) {
+            scene_fail(scene, "a process to keep a processor busy cannot be made");
+            return;
+        }
+        scene->burners[scene->burners_count++] = child;
+    }
+}
+
+void fault_end_burners(struct scene *scene)
+{
+    for (size_t i = 0; i < scene->burners_count; i++) {
+        (void)kill(scene->burners[i], SIGKILL);
+        (void)waitpid(scene->burners[i], NULL, 0);
+    }
+    scene->burners_count = 0;
+}
+
 const struct fault faults[] = {
     {.name = "master_killed",
      .title = "master killed",
@@ -117,14 +159,14 @@ const struct fault faults[] = {
      .repair = restart_victims},
     {.name = "master_stopped",
      .title = "master stopped",
-     .aim_ms = 700,
+     .aim_ms = 250,
      .hold_ms = 1500,
      .strikes = STRIKES_MASTER,
      .inject = stop_victim,
      .repair = continue_victim},
     {.name = "master_cut",
      .title = "master cut off",
-     .aim_ms = 700,
+     .aim_ms = 250,
      .hold_ms = 1500,
      .needs_network = true,
      .strikes = STRIKES_MASTER,
@@ -152,7 +194,7 @@ const struct fault faults[] = {
      .repair = plug_victim},
     {.name = "disk_hung",
      .title = "master's disk hung",
-     .aim_ms = 3000,
+     .aim_ms = 600,
      .hold_ms = 3000,
      .needs_disk = true,
      .strikes = STRIKES_MASTER,
@@ -169,5 +211,11 @@ const struct fault faults[] = {
      .hold_ms = 1000,
      .strikes = STRIKES_MANY,
      .inject = kill_all},
+    {.name = "busy",
+     .title = "none: busy processors",
+     .is_none = true,
+     .strikes = STRIKES_MANY,
+     .inject = begin_burners,
+     .repair = fault_end_burners},
 };
 const size_t faults_count = sizeof faults / sizeof *faults;
