@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* Servers lose power under load, and with it changes that they have not synced. Each acknowledged change
+ * is there once and in order. Each server starts, and its log and its database agree.
+ *
+ * JACKDAW_TEST_SEED: the seed; JACKDAW_TEST_ROUNDS: losses of power of the single server. */
+#include "harness/cluster_fixture.h"
+#include "harness/power_loss.h"
+#include "segment_log/segment_log.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ROUNDS 50
+#define ROUNDS_MAX 300 /* PROCESS_GROUP_PROCESSES_MAX allows no more */
+#define CLUSTER_ROUNDS 6
+#define FEW_LINES_MAX 600   /* between two losses */
+#define MANY_LINES_MAX 6000 /* so many that the log is pruned between two losses */
+#define MANY_EVERY 6        /* losses, on average */
+
+/* Segments change, the database is synced, and the log is pruned many times in a round. */
+static const char *const options[] = {"--log_segment_bytes=65536", "--replay_bytes=65536",
+                                      "--log_keep=1000", NULL};
+
+static struct power powers[CLUSTER_SERVERS_MAX];
+static struct power_counts counts;
+static uint64_t sequence;
+
+static uint64_t number_in(const char *variable, uint64_t otherwise)
+{
+    const char *text = getenv(variable);
+    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+static void begin(struct cluster_fixture *fixture, size_t servers)
+{
+    if (TEST_POWER[0] == '\0')
+        CLUSTER_FIXTURE_SKIP(fixture, "sanitizers must be loaded first: skipped\n");
+    sequence = number_in("JACKDAW_TEST_SEED", (uint64_t)time(NULL));
+    print_message("JACKDAW_TEST_SEED=%llu\n", (unsigned long long)sequence);
+    process_group_note(fixture->group, "seed %llu", (unsigned long long)sequence);
+    counts = (struct power_counts){0};
+    fixture->pool.is_unpaced = true;
+    for (size_t i = 0; i < servers; i++) {
+        (void)cluster_add(&fixture->cluster, options);
+        power_attach(&powers[i], &fixture->cluster.servers[i], TEST_POWER, power_random(&sequence));
+        cluster_run(&fixture->cluster, i);
+    }
+    cluster_wait_in_sync(&fixture->cluster, (1u << servers) - 1);
+    client_pool_open(&fixture->pool, &fixture->cluster, 3, 2);
+}
+
+static void go_on(struct cluster_fixture *fixture)
+{
+    bool is_long = power_random(&sequence) % MANY_EVERY == 0;
+    uint64_t max = is_long ? MANY_LINES_MAX : FEW_LINES_MAX;
+    client_pool_go_on(&fixture->pool, 1 + power_random(&sequence) % max);
+}
+
+static void lose(struct cluster_fixture *fixture, unsigned group)
+{
+    cluster_kill(&fixture->cluster, group);
+    for (size_t i = 0; i < fixture->cluster.count; i++)
+        if ((group & 1u << i) != 0)
+            power_lose(&powers[i], &counts);
+}
+
+/* A damaged server would be repaired by the others, and the clients would notice nothing. */
+static void wait_whole(struct cluster_fixture *fixture, size_t i)
+{
+    cluster_wait_ready(&fixture->cluster, i);
+    if (cluster_logged(&fixture->cluster, i, "data_damaged"))
+        process_group_fail(fixture->group, "server %zu found its data damaged", i + 1);
+}
+
+static void start(struct cluster_fixture *fixture, unsigned group)
+{
+    for (size_t i = 0; i < fixture->cluster.count; i++)
+        if ((group & 1u << i) != 0)
+            cluster_launch(&fixture->cluster, i);
+    for (size_t i = 0; i < fixture->cluster.count; i++)
+        if ((group & 1u << i) != 0)
+            wait_whole(fixture, i);
+}
+
+/* ---- log and database ---- */
+
+static enum error keep_end(void *context, const struct segment_log_item *item)
+{
+    if (item->kind == SEGMENT_LOG_ITEM_ENTRY)
+        *(struct segment_log_end *)context = item->end;
+    return OK;
+}
+
+static void read_database_end(const char *path, struct segment_log_end *end)
+{
+    sqlite3 *database = NULL;
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_open_v2(path, &database, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(database, "SELECT epoch, seq, bytes, digest FROM log_end",
+                                        -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    end->position.epoch = (uint64_t)sqlite3_column_int64(statement, 0);
+    end->position.seq = (uint64_t)sqlite3_column_int64(statement, 1);
+    end->bytes = (uint64_t)sqlite3_column_int64(statement, 2);
+    assert_int_equal(sqlite3_column_bytes(statement, 3), LOG_DIGEST_BYTES);
+    memcpy(end->digest, sqlite3_column_blob(statement, 3), LOG_DIGEST_BYTES);
+    (void)sqlite3_finalize(statement);
+    (void)sqlite3_close(database);
+}
+
+/* After a stop, the database shows the whole log. */
+static void check_log(struct cluster_fixture *fixture, const char *folder)
+{
+    struct segment_log_end log = {0};
+    struct segment_log_end database = {0};
+    struct error_text why = {0};
+    char path[PROCESS_GROUP_PATH_SIZE + 16];
+    if (segment_log_inspect(folder, NULL, keep_end, &log, &why) != OK)
+        process_group_fail(fixture->group, "the log in %s: %s", folder, why.text);
+    (void)snprintf(path, sizeof path, "%s/jackdaw.db", folder);
+    read_database_end(path, &database);
+    assert_int_equal(database.position.epoch, log.position.epoch);
+    assert_int_equal(database.position.seq, log.position.seq);
+    assert_int_equal(database.bytes, log.bytes);
+    assert_memory_equal(database.digest, log.digest, LOG_DIGEST_BYTES);
+}
+
+static void finish(struct cluster_fixture *fixture)
+{
+    cluster_fixture_finish(fixture);
+    for (size_t i = 0; i < fixture->cluster.count; i++)
+        check_log(fixture, powers[i].root);
+    print_message("writes: %u kept, %u lost, %u torn; names: %u kept, %u lost\n", counts.kept,
+                  counts.lost, counts.torn, counts.names_kept, counts.names_lost);
+    assert_true(counts.lost > 0 && counts.torn > 0);
+}
+
+/* ---- tests ---- */
+
+/* The next process must sync what it takes over from a killed one: the power may fail at once. */
+static void kill_only(struct cluster_fixture *fixture)
+{
+    cluster_kill(&fixture->cluster, 1);
+    power_keep(&powers[0]);
+    start(fixture, 1);
+    client_pool_go_on(&fixture->pool, 1);
+}
+
+static void begin_one(struct cluster_fixture *fixture)
+{
+    begin(fixture, 1);
+}
+
+CLUSTER_TEST_ON(test_power__of_one_server_again_and_again, begin_one, finish)
+{
+    uint64_t rounds = number_in("JACKDAW_TEST_ROUNDS", ROUNDS);
+    for (uint64_t i = 0; i < rounds && i < ROUNDS_MAX; i++) {
+        go_on(fixture);
+        if (i % 2 == 1)
+            kill_only(fixture);
+        lose(fixture, 1);
+        start(fixture, 1);
+    }
+}
+
+static void begin_three(struct cluster_fixture *fixture)
+{
+    begin(fixture, SERVERS);
+}
+
+CLUSTER_TEST_ON(test_power__of_all_servers_then_of_each, begin_three, finish)
+{
+    struct cluster *cluster = &fixture->cluster;
+    for (unsigned round = 0; round < CLUSTER_ROUNDS; round++) {
+        go_on(fixture);
+        lose(fixture, ALL_SERVERS);
+        start(fixture, ALL_SERVERS);
+        cluster_wait_in_sync(cluster, ALL_SERVERS);
+    }
+    for (size_t i = 0; i < SERVERS; i++) {
+        go_on(fixture);
+        lose(fixture, 1u << i);
+        go_on(fixture);
+        start(fixture, 1u << i);
+        cluster_wait_in_sync(cluster, ALL_SERVERS);
+    }
+}
