@@ -237,6 +237,9 @@ struct client {
     uint32_t message_bytes;
     uint64_t highest_epoch;
     struct log_position sent;
+    /* The latest state that an answer to the session has shown: no later answer may be from an earlier
+     * one. */
+    struct log_position seen;
 
     struct client_stats stats; /* but for what is computed */
     struct histogram latency;
@@ -298,6 +301,8 @@ void cursor_reset(struct cursor *cursor, struct log_position to);
 void cursor_write(const struct cursor *cursor, struct read_position *out);
 
 /* ---- response.c ---- */
+/* Notes the position of the state that an answer has shown. */
+void response_note_position(struct client *client, struct log_position position);
 /* Returns the action for an answer. */
 enum response_action response_action(const struct rpc_result *result);
 /* Returns whether a server sent the answer. If not, the call ended with its connection or its deadline,

@@ -14,6 +14,12 @@ static const struct {
     [STATUS_UNAUTHENTICATED] = {RESPONSE_END_SESSION, false},
 };
 
+void response_note_position(struct client *client, struct log_position position)
+{
+    if (log_position_compare(position, client->seen) > 0)
+        client->seen = position;
+}
+
 enum response_action response_action(const struct rpc_result *result)
 {
     enum response_action action = responses[result->status].action;

@@ -251,6 +251,8 @@ static void on_reply(const ProtobufCMessage *reply, void *closure_data)
     if (request->ignored)
         return;
     enum response_action action = action_of(request);
+    if (request->session == request->client->session.id)
+        response_note_position(request->client, request->result.position);
     request->state = REQUEST_WAITING;
     request->client->under_way--;
     switch (action) {

@@ -196,6 +196,7 @@ void server_selection_init_stub(struct client *client, struct rpc_stub *stub, ui
     if (client->session.active) {
         stub->token = client->session.token;
         stub->token_size = sizeof client->session.token;
+        stub->position = client->seen;
     }
 }
 
@@ -413,6 +414,8 @@ static void select_server(struct client *client, struct connection *connection)
     enter_connected(client, connection);
     if (connection->epoch > client->highest_epoch)
         client->highest_epoch = connection->epoch;
+    if (connection->epoch < client->seen.epoch) /* the servers were set up anew */
+        client->seen = (struct log_position){.epoch = 0};
     selection->had_server = true;
     selection->latest = connection->address;
     client->on_selected(client, true);

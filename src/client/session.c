@@ -81,6 +81,7 @@ void session_began(struct client *client, const struct request *request,
         dedup_clear(&client->stream.dedup); /* reported to another account */
     set_name(session, reply->name);
     client->sent = (struct log_position){.epoch = 0};
+    client->seen = request->result.position;
     client->heartbeat.stuck = false;
     client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
     stream_start(client, proto_position(reply->position));
@@ -93,6 +94,7 @@ static void end(struct client *client)
     client->session.active = false;
     client->session.id = 0;
     client->session.unverified = false;
+    client->seen = (struct log_position){.epoch = 0};
     replay_buffer_clear(client);
     persist_session(client);
     sodium_memzero(client->session.token, sizeof client->session.token);
@@ -193,6 +195,7 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
     struct client *client = heartbeat->client;
     const struct rpc_result *result = &heartbeat->result;
     heartbeat->under_way = false;
+    response_note_position(client, result->position);
     switch (response_action(result)) {
     case RESPONSE_ACCEPT:
         server_selection_confirm(client);

@@ -122,6 +122,7 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     cursor_move(&cursor, next);
     stream->cursor = cursor;
     persist_read_position(client);
+    response_note_position(client, next);
     if (next.epoch > client->highest_epoch)
         client->highest_epoch = next.epoch;
 }

@@ -5,20 +5,45 @@
 #include "base/clock.h"
 #include "rpc/protocol.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
 #define RETRY_WHEN_DRAINING_MS 200u
 #define CALL_EXTRA_BYTES 256u /* of an arena's budget: header, token, refusal, rounding */
+#define FORWARDED_TEXT_SIZE (2u * PEER_TEXT_SIZE + 8u)
 
 /* ---- life ---- */
+
+/* Whether text may be an address, as logs show it. */
+static bool is_address(const char *text)
+{
+    size_t size = strlen(text);
+    for (size_t i = 0; i < size; i++)
+        if (isalnum((unsigned char)text[i]) == 0 && strchr(".:[]-_%", text[i]) == NULL)
+            return false;
+    return size > 0 && size < PEER_TEXT_SIZE;
+}
+
+/* The text of a forwarded call's peer; "?" stands for what is no address. NULL: it is not forwarded, or
+ * there is no memory. */
+static char *copy_peer(struct arena *arena, const char *peer)
+{
+    if (*peer == '\0')
+        return NULL;
+    char *text = arena_alloc(arena, FORWARDED_TEXT_SIZE);
+    if (text != NULL)
+        (void)snprintf(text, FORWARDED_TEXT_SIZE, "%s", is_address(peer) ? peer : "?");
+    return text;
+}
 
 struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *envelope,
                           const void *header, size_t header_size)
 {
     struct arena arena;
-    arena_init(&arena, sizeof(struct rpc_call) + CALL_EXTRA_BYTES);
+    arena_init(&arena, sizeof(struct rpc_call) + CALL_EXTRA_BYTES + FORWARDED_TEXT_SIZE);
     arena.first_block_bytes = arena.budget_bytes + 2 * envelope->payload.len;
     struct rpc_call *call = arena_zalloc(&arena, sizeof *call);
     const uint8_t *kept_header = arena_copy(&arena, header, header_size);
@@ -37,6 +62,8 @@ struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *en
     call->token = token;
     call->token_size = token_size;
     call->resent = envelope->resent;
+    call->position = (struct log_position){.epoch = envelope->epoch, .seq = envelope->seq};
+    call->peer_text = copy_peer(&call->arena, envelope->peer);
     call->one_way = envelope->kind == JACKDAW__ENVELOPE__KIND__NOTE;
     if (call->one_way)
         return call;
@@ -113,6 +140,8 @@ static void send_reply(struct rpc_call *call, Jackdaw__Envelope *head,
     head->kind = JACKDAW__ENVELOPE__KIND__REPLY;
     head->protocol = RPC_PROTOCOL;
     head->call = call->id;
+    head->epoch = call->shown.epoch;
+    head->seq = call->shown.seq;
     peer_append(call->peer, call, head, chunks, count);
 }
 
@@ -227,6 +256,11 @@ void rpc_call_expect(struct rpc_call *call, uint64_t next_request)
     call->next_request = next_request;
 }
 
+void rpc_call_show(struct rpc_call *call, struct log_position position)
+{
+    call->shown = position;
+}
+
 static void closure(const ProtobufCMessage *reply, void *context)
 {
     struct rpc_call *call = context;
@@ -313,10 +347,20 @@ static void hand_over(struct rpc_call *call)
         service->invoke(service, call->method, call->input, closure, call);
 }
 
+static void name_forwarder(struct rpc_call *call)
+{
+    char client[PEER_TEXT_SIZE];
+    if (call->peer_text == NULL)
+        return;
+    (void)snprintf(client, sizeof client, "%s", call->peer_text);
+    (void)snprintf(call->peer_text, FORWARDED_TEXT_SIZE, "%s via %s", client, call->peer->text);
+}
+
 void call_dispatch(struct rpc_call *call, struct rpc_peer *peer)
 {
     struct rpc_server *server = call->server;
     link_call(call, peer);
+    name_forwarder(call);
     if (server->drain_text != NULL) {
         end_with_status(call, STATUS_UNAVAILABLE, RETRY_WHEN_DRAINING_MS, server->drain_text);
     } else if (call->early_status != STATUS_OK) {
@@ -350,6 +394,7 @@ struct rpc_call *rpc_call_keep(struct rpc_call *call)
     kept->token_size = 0;
     kept->input = NULL;
     kept->master = NULL;
+    kept->peer_text = NULL;
     arena_init(&kept->arena, RPC_DECODE_FLOOR);
     link_call(kept, peer);
     call_free(call);
@@ -371,7 +416,19 @@ struct arena *rpc_call_arena(struct rpc_call *call)
 
 const char *rpc_call_peer(const struct rpc_call *call)
 {
+    if (call->peer_text != NULL)
+        return call->peer_text;
     return call->peer == NULL ? "a peer that has gone" : call->peer->text;
+}
+
+struct log_position rpc_call_position(const struct rpc_call *call)
+{
+    return call->position;
+}
+
+bool rpc_call_is_forwarded(const struct rpc_call *call)
+{
+    return call->peer_text != NULL;
 }
 
 uint32_t rpc_call_resent(const struct rpc_call *call)

@@ -23,6 +23,7 @@
 
 #include "base/address.h"
 #include "base/error.h"
+#include "base/log_entry.h"
 #include "base/status.h"
 #include "base/task_queue.h"
 
@@ -110,6 +111,7 @@ struct rpc_result {
     const char *master;
     uint32_t retry_ms;
     uint64_t next_request; /* the request that the server expects instead; 0: it does not say */
+    struct log_position position; /* of the state that the reply shows; (0, 0): it does not say */
     bool more;
 };
 
@@ -123,6 +125,9 @@ struct rpc_stub {
     const uint8_t *token; /* borrowed during the call's making */
     size_t token_size;
     uint32_t resent; /* how often this request was sent before without an answer */
+    struct log_position position; /* that the state of the reply must contain; (0, 0): any */
+    const char *peer; /* borrowed during the call's making; of the client that the call is forwarded
+                         for; NULL: the call is the owner's own */
     uint64_t call;   /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
 };
 

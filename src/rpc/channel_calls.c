@@ -158,6 +158,10 @@ static Jackdaw__Envelope head_of(const struct rpc_stub *stub, unsigned method_in
     head.token.data = (uint8_t *)stub->token;
     head.token.len = stub->token_size;
     head.resent = stub->resent;
+    head.epoch = stub->position.epoch;
+    head.seq = stub->position.seq;
+    if (stub->peer != NULL)
+        head.peer = (char *)stub->peer;
     if (stub->one_way) {
         head.kind = JACKDAW__ENVELOPE__KIND__NOTE;
     } else {

@@ -39,6 +39,11 @@ static void ignore_reply(struct rpc_channel *channel, const Jackdaw__Envelope *e
         (void)channel_output_control(channel, JACKDAW__ENVELOPE__KIND__CANCEL, envelope->call, 0);
 }
 
+static struct log_position position_of(const Jackdaw__Envelope *envelope)
+{
+    return (struct log_position){.epoch = envelope->epoch, .seq = envelope->seq};
+}
+
 static void handle_failure(struct rpc_channel *channel, struct channel_call *call,
                            const Jackdaw__Envelope *envelope)
 {
@@ -49,7 +54,8 @@ static void handle_failure(struct rpc_channel *channel, struct channel_call *cal
                                            .message = envelope->message,
                                            .master = envelope->master,
                                            .retry_ms = envelope->retry_ms,
-                                           .next_request = envelope->next_request});
+                                           .next_request = envelope->next_request,
+                                           .position = position_of(envelope)});
 }
 
 static void handle_success(struct rpc_channel *channel, struct report *report,
@@ -69,7 +75,12 @@ static void handle_success(struct rpc_channel *channel, struct report *report,
     if (!envelope->more)
         channel_calls_forget(&channel->calls, call);
     *result = (struct rpc_result){
-        .status = STATUS_OK, .message = "", .master = "", .more = envelope->more};
+        .status = STATUS_OK,
+        .message = "",
+        .master = "",
+        .position = position_of(envelope),
+        .more = envelope->more,
+    };
     closure(reply, result);
 }
 

@@ -19,6 +19,7 @@
 #include "base/address.h"
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/log_entry.h"
 #include "base/status.h"
 #include "base/task_queue.h"
 
@@ -137,6 +138,10 @@ void rpc_call_redirect(struct rpc_call *call, const char *master);
 /* Names the request that is expected instead, for the rpc_call_fail that follows, also late. */
 void rpc_call_expect(struct rpc_call *call, uint64_t next_request);
 
+/* Names the position of the state that the reply shows, for the reply that ends the call, also
+ * late. */
+void rpc_call_show(struct rpc_call *call, struct log_position position);
+
 /* Bytes that were packed before; several of them make one message, because concatenated protobuf
  * messages merge. */
 struct rpc_chunk {
@@ -163,6 +168,12 @@ bool rpc_call_is_one_way(const struct rpc_call *call);
 /* How often its caller has sent this request before and got no answer, because a connection broke or
  * its time was over. The caller's word. */
 uint32_t rpc_call_resent(const struct rpc_call *call);
+
+/* The position that the state of the reply must contain. The caller's word; (0, 0): none. */
+struct log_position rpc_call_position(const struct rpc_call *call);
+
+/* Whether another server forwards the call for its own client. The caller's word. */
+bool rpc_call_is_forwarded(const struct rpc_call *call);
 
 /* The name of its method. Valid until the call is ended. */
 const char *rpc_call_method(const struct rpc_call *call);
@@ -195,8 +206,9 @@ const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size);
  * arena is the bound of a request of that size; a handler that needs more raises it. */
 struct arena *rpc_call_arena(struct rpc_call *call);
 
-/* The peer's address, for logs ("192.0.2.7:50100", "[2001:db8::7]:50100"). Valid until the handler
- * returns. */
+/* The peer's address, for logs ("192.0.2.7:50100", "[2001:db8::7]:50100"). Of a forwarded call: the
+ * address that the forwarding server names, and its own ("192.0.2.7:50100 via 10.0.0.2:41000"); the
+ * first is the caller's word. Valid until the handler returns. */
 const char *rpc_call_peer(const struct rpc_call *call);
 
 /* Whether nobody waits for the answer any more. */

@@ -67,6 +67,9 @@ struct rpc_call {
     uint64_t deadline_ms; /* 0: none */
     uint32_t credits;
     uint32_t resent;
+    struct log_position position; /* that the state of the reply must contain; */
+    struct log_position shown;    /* that it has */
+    char *peer_text;              /* of a forwarded call; else NULL */
     bool stream;
     bool one_way;
     bool cancelled;

@@ -17,11 +17,14 @@ struct pending_answer {
     uint32_t retry_ms;
     uint64_t next_request;
     struct rpc_chunk bytes;
+    struct log_position position; /* of the state that the answer was made from */
 };
 
 static void send_pending_answer(struct commit_waiter *commit_waiter, bool committed)
 {
     struct pending_answer *pending_answer = (struct pending_answer *)commit_waiter;
+    if (committed)
+        rpc_call_show(pending_answer->call, pending_answer->position);
     if (!committed) {
         rpc_call_fail(pending_answer->call, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
                       "the server cannot tell whether this was carried out; try again");
@@ -40,7 +43,7 @@ static void fail_without_memory(struct rpc_call *call)
     rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, 0, "the request needs more memory than it may");
 }
 
-static struct pending_answer *new_pending_answer(struct rpc_call *call)
+static struct pending_answer *new_pending_answer(struct core *core, struct rpc_call *call)
 {
     struct pending_answer *pending_answer =
         arena_zalloc(rpc_call_arena(call), sizeof *pending_answer);
@@ -50,12 +53,13 @@ static struct pending_answer *new_pending_answer(struct rpc_call *call)
     }
     pending_answer->commit_waiter.open = send_pending_answer;
     pending_answer->call = call;
+    pending_answer->position = commit_log_applied(core->commit_log);
     return pending_answer;
 }
 
 void answer_packed(struct core *core, struct rpc_call *call, const uint8_t *bytes, size_t size)
 {
-    struct pending_answer *pending_answer = new_pending_answer(call);
+    struct pending_answer *pending_answer = new_pending_answer(core, call);
     if (pending_answer == NULL)
         return;
     pending_answer->bytes = (struct rpc_chunk){.bytes = bytes, .size = size};
@@ -76,7 +80,7 @@ void answer_message(struct core *core, struct rpc_call *call, const ProtobufCMes
 
 void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_call *refused)
 {
-    struct pending_answer *pending_answer = new_pending_answer(call);
+    struct pending_answer *pending_answer = new_pending_answer(core, call);
     if (pending_answer == NULL)
         return;
     pending_answer->status = refused->status;

@@ -43,6 +43,7 @@ static void end(struct passage *passage, const ProtobufCMessage *reply)
 {
     struct rpc_call *call = passage->call;
     const struct rpc_result *result = &passage->result;
+    rpc_call_show(call, result->position);
     if (result->status == STATUS_OK) {
         rpc_call_reply(call, reply);
     } else if (result->status == STATUS_CANCELLED && is_late(call)) {
@@ -183,6 +184,8 @@ static void send(struct passage *passage, const ProtobufCService *service, unsig
     stub.timeout_ms = rpc_call_timeout_ms(call);
     stub.credits = passage->credits;
     stub.resent = rpc_call_resent(call);
+    stub.position = rpc_call_position(call);
+    stub.peer = rpc_call_peer(call);
     stub.token = rpc_call_token(call, &stub.token_size);
     stub.service.invoke(&stub.service, method, input, on_reply, passage);
     if (stub.call == 0)

@@ -218,6 +218,7 @@ static void handle_echo(Probe__Probe_Service *service, const Probe__Text *text,
     reply.number = text->number;
     reply.token.data = (uint8_t *)rpc_call_token(context, &reply.token.len);
     char *long_text = NULL;
+    rpc_call_show(context, rpc_call_position(context));
     if (text->ask_peer)
         reply.text = (char *)rpc_call_peer(context);
     if (text->reply_bytes > 0) {
@@ -274,6 +275,7 @@ static void handle_refuse(Probe__Probe_Service *service, const Probe__Refusal *r
         rpc_call_redirect(context, refusal->master);
     if (refusal->next_request != 0)
         rpc_call_expect(context, refusal->next_request);
+    rpc_call_show(context, rpc_call_position(context));
     if (refusal->elsewhere)
         add_job((struct probe *)service, &(struct job){.call = context, .refusal = refusal});
     else if (refusal->status == STATUS_OK)

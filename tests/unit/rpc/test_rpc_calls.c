@@ -216,6 +216,48 @@ PROBE_TEST(test_fail__names_the_expected_request)
     assert_true(good.result.next_request == 0);
 }
 
+/* The probe shows the position that it is asked for; in a refusal and in a late one, too. */
+PROBE_TEST(test_show__the_position_of_the_state)
+{
+    f->client.stub.position = (struct log_position){.epoch = UINT64_C(1) << 40, .seq = 9};
+    struct outcome good = {.number = 0};
+    client_echo(&f->client, "", 0, &good);
+    WAIT_UNTIL(&f->client, good.ended);
+    assert_true(good.result.position.epoch == UINT64_C(1) << 40);
+    assert_true(good.result.position.seq == 9);
+    for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
+        Probe__Refusal refusal = PROBE__REFUSAL__INIT;
+        refusal.status = STATUS_ABORTED;
+        refusal.elsewhere = elsewhere == 1;
+        struct outcome outcome = refuse_with(f, &refusal);
+        assert_true(outcome.result.position.seq == 9);
+    }
+    f->client.stub.position = (struct log_position){.epoch = 0};
+    client_echo(&f->client, "", 0, &good);
+    WAIT_UNTIL(&f->client, good.replies == 2);
+    assert_true(good.result.position.epoch == 0 && good.result.position.seq == 0);
+}
+
+static void expect_peer(struct probe_fixture *f, const char *peer, const char *text)
+{
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.ask_peer = true;
+    f->client.stub.peer = peer;
+    struct outcome outcome = {.number = 0};
+    probe__probe__echo(&f->client.stub.service, &request, on_text, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
+    assert_memory_equal(outcome.text, text, strlen(text));
+}
+
+/* A caller may name anything: only what may be an address comes into a log. */
+PROBE_TEST(test_peer__of_a_forwarded_call)
+{
+    expect_peer(f, "[2001:db8::7]:50100", "[2001:db8::7]:50100 via 127.0.0.1:");
+    expect_peer(f, "10.0.0.9:1\nlevel=error", "? via 127.0.0.1:");
+    expect_peer(f, "1234567890123456789012345678901234567890123456789012345678901234", "? via ");
+    expect_peer(f, NULL, "127.0.0.1:");
+}
+
 PROBE_TEST(test_closure__without_a_reply_is_internal)
 {
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;

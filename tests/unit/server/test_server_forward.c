@@ -163,6 +163,20 @@ ROW_TEST(test_forward__a_call_and_its_answer)
     assert_int_equal(probe_counters(f->master)->echoed, 1);
 }
 
+/* The master learns for whom the call is, and the client from which state the answer is. */
+ROW_TEST(test_forward__the_clients_address_and_the_position)
+{
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.ask_peer = true;
+    f->client.stub.position = (struct log_position){.epoch = 70, .seq = 8};
+    struct outcome outcome = {.number = 0};
+    probe__probe__echo(&f->client.stub.service, &request, on_text, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
+    assert_non_null(strstr(outcome.text, " via 127.0.0.1:"));
+    assert_int_equal(outcome.result.position.epoch, 70);
+    assert_int_equal(outcome.result.position.seq, 8);
+}
+
 /* All that a refusal tells, but not whom to ask instead: the client asks this server. */
 ROW_TEST(test_forward__a_refusal)
 {
