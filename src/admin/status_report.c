@@ -372,7 +372,7 @@ json_t *status_report_json(const Jackdaw__StatusReply *status)
     unsigned all, in_sync;
     count(status, &all, &in_sync);
     return json_pack(
-        "{s:o,s:I,s:o,s:o,s:o,s:I,s:o,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:o,s:b,s:o}",
+        "{s:o,s:I,s:o,s:o,s:o,s:I,s:o,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:b,s:o}",
         "server", text_json(status->server), "id", (json_int_t)status->id, "role",
         text_json(status->role), "master", number_json(status->master != 0, status->master),
         "master_client", text_json(status->master_client), "epoch", (json_int_t)status->epoch,
@@ -382,9 +382,11 @@ json_t *status_report_json(const Jackdaw__StatusReply *status)
         (json_int_t)status->orphans, "log_needed_bytes", (json_int_t)status->log_bytes,
         "log_keep_bytes", (json_int_t)status->log_keep_bytes, "log_needed_by",
         number_json(status->log_member != 0, status->log_member), "clients",
-        (json_int_t)status->clients, "uptime_ms", (json_int_t)status->uptime_ms, "poison_requests",
-        (json_int_t)status->poison_requests, "poison_entries", (json_int_t)status->poison_entries,
-        "checked_ms", number_json(status->checked_ms != 0, (int64_t)status->checked_ms), "checking",
+        (json_int_t)status->clients, "reads", (json_int_t)status->reads, "forwarded",
+        (json_int_t)status->forwarded, "uptime_ms", (json_int_t)status->uptime_ms,
+        "poison_requests", (json_int_t)status->poison_requests, "poison_entries",
+        (json_int_t)status->poison_entries, "checked_ms",
+        number_json(status->checked_ms != 0, (int64_t)status->checked_ms), "checking",
         status->checking, "damage",
         status->damage[0] == '\0' ? json_null() : text_json(status->damage));
 }

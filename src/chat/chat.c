@@ -91,6 +91,7 @@ static void keep_sessions(struct chat *chat, struct state *from, struct state *t
         }
         session->attachment = old->attachment;
         session->last_seen_ms = old->last_seen_ms;
+        session->heard_ms = old->heard_ms;
         session->rate = old->rate;
         old->attachment = NULL;
     }

@@ -77,7 +77,8 @@ struct chat_event {
     bool active;
 };
 
-/* Called during chat_apply, chat_set_typing, chat_touch and chat_expire, in the order of events. At
+/* Called during chat_apply, chat_set_typing, chat_touch and chat_expire, and on a slave during
+ * chat_tell_typing and chat_set_present, in the order of events. At
  * that moment chat_each_recipient yields exactly the recipients of the event: a leaving member
  * still receives it, a joining one already does. */
 struct chat_observer {
@@ -85,6 +86,9 @@ struct chat_observer {
     void (*event)(void *context, const struct chat_event *event);
     /* The session has ended (logout, replaced, account deleted); called just before it is freed. */
     void (*session_ended)(void *context, struct chat_session *session);
+    /* The session has fallen silent, or was heard again (is_present). Not called for what a delta does,
+     * nor for chat_touch_all, nor for what a master told (chat_set_present, chat_set_presence). */
+    void (*presence)(void *context, struct chat_session *session, bool is_present);
     /* chat_reload has undone what was applied after position. NULL: not called. */
     void (*reloaded)(void *context, struct log_position position);
 };
@@ -153,6 +157,25 @@ void chat_touch_all(struct chat *chat, uint64_t monotonic_ms);
 /* Notices sessions that fell silent (PRESENCE events). Call about once a second. */
 void chat_expire(struct chat *chat, uint64_t monotonic_ms, uint64_t time_ms);
 
+/* ---- a slave's view of presence: the master decides who is silent ---- */
+
+/* The master says that the session has fallen silent, or was heard again. A PRESENCE event when that
+ * changes whether its account is online. An unknown session is ignored. */
+void chat_set_present(struct chat *chat, uint64_t session, bool is_present, uint64_t monotonic_ms,
+                      uint64_t time_ms);
+
+/* The master says it of all sessions: the listed ones are present, and all others silent; or the
+ * other way round. tells: with PRESENCE events. */
+void chat_set_presence(struct chat *chat, const uint64_t *sessions, size_t count, bool are_present,
+                       uint64_t monotonic_ms, bool tells, uint64_t time_ms);
+
+/* Whether the session counts as heard. */
+bool chat_session_is_present(const struct chat_session *session);
+
+/* Sets when this server heard the session last, for the report to the master; returns what was set
+ * before, 0 at first. */
+uint64_t chat_session_mark_heard(struct chat_session *session, uint64_t monotonic_ms);
+
 /* Token bucket: whether the session may make a request now; if not, *retry_ms is how long until
  * it may. */
 bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
@@ -162,6 +185,13 @@ bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monoto
  * ignored; a value after the last delta counts as the last delta. Kept in memory;
  * chat_propose_delivered makes the delta. */
 void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq);
+
+/* The same for an account, by its id; an unknown one is ignored. */
+void chat_note_account_delivered(struct chat *chat, uint64_t account, uint64_t seq);
+
+/* Visits accounts whose noted seq is not in a delta yet, at most `most` of them. */
+void chat_each_noted(struct chat *chat, size_t most,
+                     void (*visit)(void *context, uint64_t account, uint64_t seq), void *context);
 
 /* Returns the last seq that a client's events have in common with this log. trail: the client's
  * cursor, then its last position in each earlier epoch, newest first. The newest position whose
@@ -387,6 +417,10 @@ void chat_answer_limits(const struct chat *chat, Jackdaw__Limits *limits);
 /* Tells the others in a room that the caller is typing; refusals as above. */
 enum error chat_set_typing(struct chat *chat, struct chat_call *call,
                            const Jackdaw__SetTypingRequest *request);
+
+/* Emits the TYPING event that a master has emitted. */
+void chat_tell_typing(struct chat *chat, uint64_t room, uint64_t account, bool is_typing,
+                      uint64_t time_ms);
 
 /* ---- reading the past: plan on the core thread, read anywhere, name on the core thread ---- */
 

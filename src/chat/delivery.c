@@ -44,6 +44,23 @@ void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64
     state_note_delivered(&chat->state, session->account, seq);
 }
 
+void chat_note_account_delivered(struct chat *chat, uint64_t id, uint64_t seq)
+{
+    struct account *account = state_account(&chat->state, id);
+    if (seq > chat->state.last.seq)
+        seq = chat->state.last.seq;
+    if (account != NULL)
+        state_note_delivered(&chat->state, account, seq);
+}
+
+void chat_each_noted(struct chat *chat, size_t most,
+                     void (*visit)(void *context, uint64_t account, uint64_t seq), void *context)
+{
+    const struct account *account = chat->state.dirty;
+    for (size_t i = 0; i < most && account != NULL; i++, account = account->dirty_next)
+        visit(context, account->id, account->noted_seq);
+}
+
 bool chat_propose_delivered(struct chat *chat, struct chat_call *call)
 {
     chat_call_begin(call);

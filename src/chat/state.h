@@ -56,7 +56,9 @@ struct chat_session {
     uint8_t token_hash[STORE_TOKEN_HASH_BYTES];
     void *attachment;
     uint64_t last_seen_ms;
+    uint64_t heard_ms; /* by this server, for its report to the master; 0: not yet */
     bool silent;
+    bool listed;        /* by the master, during chat_set_presence */
     bool ended;         /* only its number of the last request still counts */
     uint64_t ended_seq; /* when */
     struct rate rate;

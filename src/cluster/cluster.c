@@ -3,6 +3,7 @@
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"
+#include "base/protobuf.h"
 #include "cluster/advertise.h"
 
 #include <sodium.h>
@@ -38,9 +39,12 @@ static void on_published(void *context, const uint8_t *bytes, size_t size)
     struct arena arena;
     arena_init(&arena, size * CLUSTER_UNPACK_FACTOR + CLUSTER_UNPACK_FLOOR);
     struct replica_message message;
-    const char *feed;
-    if (cluster_wire_unpack(bytes, size, &arena, &message, &feed) == OK &&
-        message.kind == REPLICA_APPEND)
+    const Jackdaw__ClusterMessage *in =
+        protobuf_unpack(&jackdaw__cluster_message__descriptor, &arena, bytes, size);
+    if (in != NULL && in->kind == JACKDAW__CLUSTER_MESSAGE__KIND__NEWS)
+        cluster_receive_news(cluster, in);
+    else if (in != NULL && cluster_wire_decode(in, &arena, &message, NULL) == OK &&
+             (message.kind == REPLICA_APPEND || message.kind == REPLICA_COMMITTED))
         step_message(cluster, &message, NULL);
     arena_clear(&arena);
 }

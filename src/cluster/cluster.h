@@ -44,6 +44,12 @@ struct cluster_observer {
     /* This server is the master, and the members have changed: a sentence for those who use the chat.
      * has_begun: its epoch begins with that, so that they come only now. */
     void (*notice)(void *context, const char *sentence, bool has_begun);
+    /* This server is a slave: news from the feed of its master. Borrowed. */
+    void (*news)(void *context, const Jackdaw__News *news);
+    /* This server is the master: a report of a slave. Fills *reply, which is initialised; parts in the
+     * arena. */
+    void (*report)(void *context, const Jackdaw__ReportRequest *request, struct arena *arena,
+                   Jackdaw__ReportReply *reply);
     /* This server's time in the cluster is over. sentence: why, for the operator; NULL: it left as
      * it was asked to. */
     void (*ended)(void *context, const char *sentence);
@@ -98,6 +104,20 @@ void cluster_work(struct cluster *cluster);
 void cluster_commit(struct cluster *cluster, uint64_t now_us);
 
 void cluster_flush(struct cluster *cluster);
+
+/* ---- clients of slaves ---- */
+
+/* On the master, after each commit: tells the slaves what is committed, unless an APPEND has. Only
+ * while a slave has readers by its last report. */
+void cluster_tell_committed(struct cluster *cluster);
+
+/* On the master: tells the slaves the news. */
+void cluster_publish_news(struct cluster *cluster, const Jackdaw__News *news);
+
+/* On a slave: sends a report to the master, and fills in who and in which epoch. closure and result: as
+ * of peer_connections_report. Returns false, and closure does not run: there is no connection. */
+bool cluster_report(struct cluster *cluster, Jackdaw__ReportRequest *request,
+                    Jackdaw__ReportReply_Closure closure, void *result);
 
 /* ---- the bound on the log ----
  *

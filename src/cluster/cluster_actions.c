@@ -218,6 +218,7 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
     if (cluster_wire_pack(&copy, NULL, &arena, &packed) == OK)
         rpc_feed_publish(cluster->feed,
                          &(struct rpc_chunk){.bytes = packed.data, .size = packed.len}, 1);
+    cluster->told_committed = message->append.committed;
     arena_clear(&arena);
 }
 
@@ -261,6 +262,7 @@ static void change_role(struct cluster *cluster, const struct replica_action *ac
         commit_log_set_epoch(cluster->commit_log, epoch_starts ? epoch : 0);
         cluster_clear_entry_cache(cluster);
         cluster_forget_orphan_transfers(cluster);
+        cluster->readers_until_ms = 0;
     }
     if (epoch_starts)
         chat_touch_all(cluster->chat, cluster->now_ms);

@@ -73,6 +73,10 @@ struct cluster {
     char followed[ADDRESS_TEXT_SIZE]; /* "": none */
     char offered[ADDRESS_TEXT_SIZE];  /* by the JOIN_REPLY that is being stepped */
 
+    /* For the slaves with readers. */
+    uint64_t told_committed;   /* the last committed seq in the feed */
+    uint64_t readers_until_ms; /* no slave has readers after that, by the last reports */
+
     /* The exchange being answered: messages to its sender travel in the reply. */
     struct cluster_frame *answer; /* NULL: none */
     uint16_t answer_to;
@@ -173,7 +177,15 @@ void cluster_tell(struct cluster *cluster, const struct replica_action *action);
 void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
                   char text[static CLUSTER_TEXT_SIZE]);
 
+/* ---- cluster_readers.c ---- */
+/* Takes News from the feed of the master. */
+void cluster_receive_news(struct cluster *cluster, const Jackdaw__ClusterMessage *message);
+/* The handler of Report. */
+void cluster_handle_report(Jackdaw__Cluster_Service *service, const Jackdaw__ReportRequest *request,
+                           Jackdaw__ReportReply_Closure closure, void *closure_data);
+
 /* ---- handle_cluster.c ---- */
+struct cluster *cluster_of(Jackdaw__Cluster_Service *service);
 enum error cluster_register(struct cluster *cluster);
 
 #endif

@@ -153,6 +153,7 @@ static const struct field orphan_transfer_done_fields[] = {
     POSITION(orphan_transfer_done.merged, position),
 };
 static const struct field leave_fields[] = {U16(leave.node, node)};
+static const struct field committed_fields[] = {U64(committed.seq, committed)};
 
 static const struct kind {
     const struct field *fields;
@@ -181,6 +182,7 @@ static const struct kind {
     [REPLICA_ORPHAN_TRANSFER] = FIELDS(orphan_transfer_fields),
     [REPLICA_ORPHAN_TRANSFER_DONE] = FIELDS(orphan_transfer_done_fields),
     [REPLICA_LEAVE] = FIELDS(leave_fields),
+    [REPLICA_COMMITTED] = FIELDS(committed_fields),
 };
 
 /* put_field and take_field copy an enum as 32 bits. */
@@ -193,7 +195,7 @@ _Static_assert(sizeof(enum replica_role) == sizeof(uint32_t) &&
 #define SAME(wire, value) _Static_assert((int)(wire) == (int)(value), "kinds differ")
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__PING, REPLICA_PING + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_QUERY, REPLICA_LEADER_QUERY + 1);
-SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_MESSAGE_KINDS);
+SAME(JACKDAW__CLUSTER_MESSAGE__KIND__COMMITTED, REPLICA_MESSAGE_KINDS);
 SAME(JACKDAW__LOG_ENTRY__KIND__CHAT, LOG_ENTRY_CHAT);
 SAME(JACKDAW__LOG_ENTRY__KIND__MEMBERS, LOG_ENTRY_MEMBERS);
 

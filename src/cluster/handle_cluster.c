@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct cluster *cluster_of(Jackdaw__Cluster_Service *service)
+struct cluster *cluster_of(Jackdaw__Cluster_Service *service)
 {
     return (struct cluster *)((char *)service - offsetof(struct cluster, service));
 }
@@ -80,6 +80,7 @@ enum error cluster_register(struct cluster *cluster)
 {
     static const struct rpc_method_limit limits[] = {
         {.method = "Exchange", .request_bytes = INTERNAL_FRAME_BYTES},
+        {.method = "Report", .request_bytes = INTERNAL_FRAME_BYTES},
         {.method = NULL},
     };
     cluster->service = (Jackdaw__Cluster_Service){
@@ -87,6 +88,7 @@ enum error cluster_register(struct cluster *cluster)
                  .invoke = protobuf_c_service_invoke_internal},
         .exchange = handle_exchange,
         .leave = handle_leave,
+        .report = cluster_handle_report,
     };
     return rpc_server_add(cluster->server, &cluster->service.base, limits);
 }

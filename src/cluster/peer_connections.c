@@ -348,6 +348,19 @@ void peer_connections_send(struct peer_connections *peer_connections,
     arena_clear(&peer_connections->arena);
 }
 
+bool peer_connections_report(struct peer_connections *peer_connections, uint16_t node,
+                             const Jackdaw__ReportRequest *request,
+                             Jackdaw__ReportReply_Closure closure, void *result)
+{
+    struct peer_connection *peer_connection = find_connected(peer_connections, node);
+    if (peer_connection == NULL)
+        return false;
+    peer_connection->used_ms = peer_connections->now_ms;
+    peer_connection->stub.timeout_ms = CALL_TIMEOUT_MS;
+    jackdaw__cluster__report(&peer_connection->stub.service, request, closure, result);
+    return true;
+}
+
 bool peer_connections_is_connected(struct peer_connections *peer_connections, uint16_t node)
 {
     return find_connected(peer_connections, node) != NULL;

@@ -46,6 +46,13 @@ void peer_connections_set_members(struct peer_connections *peer_connections,
 void peer_connections_send(struct peer_connections *peer_connections,
                            const struct replica_message *message, const char *feed);
 
+/* Sends a report to node, which answers within a second. result: begins with a struct rpc_result, and
+ * must live until closure has run with it, at the latest in peer_connections_free. Returns false, and closure
+ * does not run: there is no connection. */
+bool peer_connections_report(struct peer_connections *peer_connections, uint16_t node,
+                             const Jackdaw__ReportRequest *request,
+                             Jackdaw__ReportReply_Closure closure, void *result);
+
 /* false for 0. */
 bool peer_connections_is_connected(struct peer_connections *peer_connections, uint16_t node);
 

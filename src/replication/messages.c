@@ -119,6 +119,8 @@ static bool is_body(const struct replica_message *message)
     case REPLICA_ORPHAN_TRANSFER_DONE:
         return is_number(message->orphan_transfer_done.orphan) &&
                is_position(message->orphan_transfer_done.merged);
+    case REPLICA_COMMITTED:
+        return is_number(message->committed.seq);
     default: /* PREPARE, ANNOUNCE, LEAVE */
         return true;
     }

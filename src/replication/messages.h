@@ -46,6 +46,7 @@ enum replica_message_kind {
     REPLICA_ORPHAN_TRANSFER,      /* slave to master: orphans to merge */
     REPLICA_ORPHAN_TRANSFER_DONE, /* master: the log has the merged orphans */
     REPLICA_LEAVE,                /* asks the master to remove a node for good */
+    REPLICA_COMMITTED, /* feed of the master: the committed seq, if no APPEND follows soon */
     REPLICA_MESSAGE_KINDS
 };
 
@@ -218,6 +219,10 @@ struct replica_leave {
     uint16_t node;
 };
 
+struct replica_commit {
+    uint64_t seq; /* every entry up to there is committed */
+};
+
 /* ---- a message ---- */
 
 struct replica_message {
@@ -249,6 +254,7 @@ struct replica_message {
         struct replica_orphan_transfer orphan_transfer;
         struct replica_orphan_transfer_done orphan_transfer_done;
         struct replica_leave leave;
+        struct replica_commit committed;
     }; /* PREPARE and ANNOUNCE have the header alone */
 };
 #define REPLICA_MESSAGE_BYTES 216

@@ -142,6 +142,7 @@ static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
     [REPLICA_ORPHAN_TRANSFER_DONE] = {"orphan_transfer_done", replica_receive_orphan_transfer_done,
                                       0},
     [REPLICA_LEAVE] = {"leave", replica_receive_leave, QUESTION},
+    [REPLICA_COMMITTED] = {"committed", replica_receive_committed, 0},
 };
 
 const char *replica_message_name(enum replica_message_kind kind)
@@ -370,6 +371,11 @@ uint64_t replica_deadline(const struct replica *r)
 enum replica_role replica_role(const struct replica *r)
 {
     return r->role;
+}
+
+uint64_t replica_master_seen_ms(const struct replica *r)
+{
+    return r->master.last_seen_ms;
 }
 
 uint16_t replica_master(const struct replica *r)

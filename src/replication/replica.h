@@ -334,13 +334,17 @@ uint64_t replica_deadline(const struct replica *replica);
 /* ---- queries ---- */
 
 enum replica_role replica_role(const struct replica *replica);
-uint16_t replica_master(const struct replica *replica);           /* 0: unknown */
+uint16_t replica_master(const struct replica *replica); /* 0: unknown */
+/* When the master was heard last, by the clock of the events; 0: there is none, or it is this node. */
+uint64_t replica_master_seen_ms(const struct replica *replica);
 const char *replica_master_client(const struct replica *replica); /* client address or NULL */
 uint64_t replica_epoch(const struct replica *replica);            /* of the master; 0: unknown */
 uint64_t replica_promised(const struct replica *replica);
 struct log_position replica_last(const struct replica *replica);
 struct log_position replica_durable(const struct replica *replica);
 uint64_t replica_committed(const struct replica *replica);
+/* On the master: fills *out with a COMMITTED for the feed. */
+void replica_tell_committed(const struct replica *replica, struct replica_message *out);
 /* All zero: none yet. */
 const uint8_t *replica_cluster(const struct replica *replica);
 /* Entries up to this seq may be pruned: every voter that has not left has them. Only a voter becomes the

@@ -11,6 +11,8 @@
 #include "replication/role.h"
 #include "replication/send.h"
 
+#include <string.h>
+
 /* ---- master ---- */
 
 enum error replica_propose(struct replica *r, const struct replica_event *event)
@@ -19,6 +21,17 @@ enum error replica_propose(struct replica *r, const struct replica_event *event)
         return ERROR_REFUSED;
     replica_log_append_own(r, LOG_ENTRY_CHAT, event->bytes, event->size, event->count);
     return OK;
+}
+
+void replica_tell_committed(const struct replica *r, struct replica_message *out)
+{
+    ASSERT(r->role == REPLICA_MASTER);
+    *out = (struct replica_message){.kind = REPLICA_COMMITTED,
+                                    .from = r->options.id,
+                                    .promised = r->promised,
+                                    .epoch = r->epoch,
+                                    .committed = {.seq = r->committed}};
+    memcpy(out->cluster, r->cluster, sizeof out->cluster);
 }
 
 void replica_receive_fetch(struct replica *r, const struct replica_message *message)
@@ -119,6 +132,14 @@ void replica_receive_append(struct replica *r, const struct replica_message *mes
     if (r->catch_up.source != 0 && r->last.seq >= r->catch_up.want.seq)
         replica_caught_up(r);
     replica_commit_learn(r, append->committed);
+}
+
+void replica_receive_committed(struct replica *r, const struct replica_message *message)
+{
+    if (!is_from_master(r, message))
+        return;
+    replica_role_note_master(r);
+    replica_commit_learn(r, message->committed.seq);
 }
 
 void replica_receive_entries(struct replica *r, const struct replica_message *message)

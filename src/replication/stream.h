@@ -9,6 +9,7 @@
 enum error replica_propose(struct replica *r, const struct replica_event *event);
 
 void replica_receive_append(struct replica *r, const struct replica_message *message);
+void replica_receive_committed(struct replica *r, const struct replica_message *message);
 void replica_receive_fetch(struct replica *r, const struct replica_message *message);
 void replica_receive_entries(struct replica *r, const struct replica_message *message);
 void replica_receive_ping(struct replica *r, const struct replica_message *message);

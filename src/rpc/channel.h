@@ -124,11 +124,11 @@ struct rpc_stub {
     bool one_way;         /* see below */
     const uint8_t *token; /* borrowed during the call's making */
     size_t token_size;
-    uint32_t resent; /* how often this request was sent before without an answer */
+    uint32_t resent;              /* how often this request was sent before without an answer */
     struct log_position position; /* that the state of the reply must contain; (0, 0): any */
     const char *peer; /* borrowed during the call's making; of the client that the call is forwarded
                          for; NULL: the call is the owner's own */
-    uint64_t call;   /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
+    uint64_t call;    /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
 };
 
 /* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,

@@ -156,7 +156,10 @@ bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *ou
                       "more requests than a session may make; wait a moment");
         return false;
     }
-    chat_touch(core->chat, out->session, core->now_ms, core->wall_ms);
+    if (commit_log_is_master(core->commit_log))
+        chat_touch(core->chat, out->session, core->now_ms, core->wall_ms);
+    else
+        reports_note_heard(&core->reports, out->session);
     return true;
 }
 

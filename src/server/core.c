@@ -33,19 +33,31 @@ static const char stopping_text[] = "the server is shutting down";
 
 /* ---- the cluster's news ---- */
 
+static void note_epoch(struct core *core)
+{
+    uint64_t epoch = replica_epoch(cluster_replica(core->cluster));
+    if (epoch == 0 || epoch == core->epoch)
+        return;
+    core->epoch = epoch;
+    news_restart(&core->news);
+    reports_restart(&core->reports);
+}
+
 static void on_role(void *context, enum replica_role role)
 {
     struct core *core = context;
+    const struct replica *replica = cluster_replica(core->cluster);
     bool was_master = core->role == REPLICA_MASTER;
     core->role = role;
+    note_epoch(core);
     /* At the address of a master that this server has lost may be a server of another cluster. */
     bool has_other_master = role != REPLICA_MASTER && role != REPLICA_SUSPECTING;
     if (core->forward != NULL)
-        forward_to(core->forward,
-                   has_other_master ? replica_master_client(cluster_replica(core->cluster)) : NULL);
+        forward_to(core->forward, has_other_master ? replica_master_client(replica) : NULL,
+                   replica_cluster(replica));
     if (was_master && role != REPLICA_MASTER)
         subscriptions_close_all(core->subscriptions, "another server is the master now",
-                                replica_master_client(cluster_replica(core->cluster)));
+                                core->forward == NULL ? replica_master_client(replica) : NULL);
 }
 
 static void on_replacing(void *context)
@@ -77,16 +89,71 @@ static void on_replaced(void *context, struct store *store, struct log_position 
     }
     subscriptions_set_store(core->subscriptions, core->store, core->reader_store, core->reader);
     subscriptions_rolled_back(core->subscriptions, position);
+    reports_want_presence(&core->reports);
+}
+
+void core_take_failover_notice(struct core *core, const char *text, uint64_t time_ms)
+{
+    (void)snprintf(core->failover_notice, sizeof core->failover_notice, "%s", text);
+    subscriptions_notice(core->subscriptions, core->failover_notice, time_ms);
+    subscriptions_set_failover_notice(core->subscriptions, core->failover_notice, time_ms);
+    core->failover_notice_until_ms = core->now_ms + HANDSHAKE_MS;
 }
 
 static void on_notice(void *context, const char *sentence, bool has_begun)
 {
     struct core *core = context;
-    subscriptions_notice(core->subscriptions, sentence, core->wall_ms);
-    if (!has_begun)
+    if (has_begun) {
+        core_take_failover_notice(core, sentence, core->wall_ms);
         return;
-    subscriptions_set_failover_notice(core->subscriptions, sentence, core->wall_ms);
-    core->failover_notice_until_ms = core->now_ms + HANDSHAKE_MS;
+    }
+    subscriptions_notice(core->subscriptions, sentence, core->wall_ms);
+    news_add_notice(core, sentence);
+}
+
+static void on_news(void *context, const Jackdaw__News *news)
+{
+    struct core *core = context;
+    if (!news_take(core, news))
+        reports_want_presence(&core->reports);
+}
+
+static void on_report(void *context, const Jackdaw__ReportRequest *request, struct arena *arena,
+                      Jackdaw__ReportReply *reply)
+{
+    reports_take(context, request, arena, reply);
+}
+
+/* ---- the chat's events ---- */
+
+static void on_event(void *context, const struct chat_event *event)
+{
+    struct core *core = context;
+    subscriptions_event(core->subscriptions, event);
+    if (event->kind == JACKDAW__EVENT__KIND__TYPING && commit_log_is_master(core->commit_log))
+        news_add_typing(core, event);
+}
+
+static void on_presence(void *context, struct chat_session *session, bool is_present)
+{
+    struct core *core = context;
+    if (commit_log_is_master(core->commit_log))
+        news_add_presence(core, chat_session_id(session), is_present);
+}
+
+static void on_session_ended(void *context, struct chat_session *session)
+{
+    struct core *core = context;
+    if (commit_log_is_master(core->commit_log))
+        subscriptions_session_ended(core->subscriptions, session);
+    else
+        subscriptions_session_gone(core->subscriptions, session);
+}
+
+static void on_reloaded(void *context, struct log_position position)
+{
+    struct core *core = context;
+    subscriptions_rolled_back(core->subscriptions, position);
 }
 
 static void on_ended(void *context, const char *sentence)
@@ -131,6 +198,8 @@ static void fill_status(void *context, struct operator_view *view)
         .log_keep_bytes = log.limit_bytes,
         .log_member = log.member,
         .clients = (uint32_t)stats.peers,
+        .reads = core->reads.taken,
+        .forwarded = core->forward == NULL ? 0 : forward_calls(core->forward),
         .uptime_ms = core->now_ms - core->started_ms,
         .poison_requests = core->suspects.refused + cluster_refused(core->cluster),
         .poison_entries = cluster_has_poison_entry(core->cluster),
@@ -205,6 +274,8 @@ static enum error open_cluster(struct core *core, struct error_text *why)
                      .replacing = on_replacing,
                      .replaced = on_replaced,
                      .notice = on_notice,
+                     .news = on_news,
+                     .report = on_report,
                      .ended = on_ended},
     };
     enum error error = cluster_new(&core->cluster, &options, why);
@@ -226,10 +297,11 @@ static enum error open_chat(struct core *core, struct error_text *why)
     enum error error = subscriptions_new(&core->subscriptions, &subscriptions_options);
     if (error != OK)
         return error_set(why, error, "out of memory");
-    struct chat_observer observer = {.context = core->subscriptions,
-                                     .event = subscriptions_event,
-                                     .session_ended = subscriptions_session_ended,
-                                     .reloaded = subscriptions_rolled_back};
+    struct chat_observer observer = {.context = core,
+                                     .event = on_event,
+                                     .session_ended = on_session_ended,
+                                     .presence = on_presence,
+                                     .reloaded = on_reloaded};
     error =
         chat_open(&core->chat, core->store, &core->options->limits, &observer, core->now_ms, why);
     if (error == OK)
@@ -324,6 +396,7 @@ enum error core_open(struct core *core, const struct server_options *options,
     *core = (struct core){.options = options, .settings = options->cluster};
     read_clocks(core);
     core->started_ms = core->now_ms;
+    reports_init(&core->reports, core);
     operator_service_init(&core->operator_service, fill_status, core);
     core->next_tick_ms = core->now_ms + TICK_MS;
     core->next_second_ms = core->now_ms + SECOND_MS;
@@ -403,6 +476,9 @@ static void work(struct core *core)
     core->is_behind = !commit_log_catch_up(core->commit_log);
     if (!core->is_behind) {
         cluster_work(core->cluster);
+        if (!commit_log_is_master(core->commit_log))
+            news_tell(core);
+        reads_work(core);
         size_t count = 0;
         size_t ran = TASKS_AT_ONCE;
         while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
@@ -453,6 +529,11 @@ static void turn(struct core *core)
     tick(core);
     if (commit_log_is_free(core->commit_log))
         work(core);
+    cluster_tell_committed(core->cluster);
+    reads_tick(core);
+    reports_work(&core->reports);
+    if (commit_log_is_master(core->commit_log))
+        news_publish(core);
     subscriptions_deliver(core->subscriptions);
     if (core->forward != NULL)
         forward_flush(core->forward);
@@ -467,7 +548,7 @@ static void begin_to_finish(struct core *core)
 {
     rpc_server_drain(core->clients, stopping_text);
     if (core->forward != NULL)
-        forward_to(core->forward, NULL);
+        forward_to(core->forward, NULL, NULL);
     core->phase = CORE_FINISHES;
     core->phase_ms = clock_monotonic_ms();
 }
@@ -596,6 +677,7 @@ void core_release(struct core *core)
 {
     stop_requests(core);
     suspects_release(core, stopping_text);
+    reads_release(core, stopping_text);
     cluster_resign(core->cluster);
     scrub_free(core->scrub);
     worker_stop(core->disk);
@@ -611,6 +693,7 @@ void core_release(struct core *core)
     if (core->subscriptions != NULL)
         subscriptions_close_all(core->subscriptions, stopping_text, NULL);
     cluster_free(core->cluster);
+    reports_release(&core->reports);
     subscriptions_free(core->subscriptions);
     rpc_server_free(core->clients);
     chat_close(core->chat);

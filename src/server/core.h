@@ -18,8 +18,11 @@
 #include "commit/worker.h"
 #include "rpc/server.h"
 #include "server/forward.h"
+#include "server/news.h"
 #include "server/operator_service.h"
 #include "server/options.h"
+#include "server/reads.h"
+#include "server/reports.h"
 #include "server/scrub.h"
 #include "server/subscriptions.h"
 #include "server/suspects.h"
@@ -57,6 +60,9 @@ struct core {
     struct chat *chat;
     struct subscriptions *subscriptions;
     struct forward *forward;  /* NULL: clients are sent to the master */
+    struct reads reads;       /* that this server answers as a slave */
+    struct reports reports;   /* to the master */
+    struct news news;         /* of the master */
     struct worker *reader;    /* reads history and what subscriptions missed */
     struct worker *hasher;    /* hashes passwords */
     struct worker *disk;      /* commits */
@@ -75,6 +81,8 @@ struct core {
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
+    uint64_t epoch; /* the last one followed, or begun; 0: none yet */
+    char failover_notice[NEWS_NOTICE_BYTES];
     uint64_t failover_notice_until_ms; /* 0: no notice */
     bool second_is_due;
     bool is_behind; /* entries of others wait to be applied */
@@ -126,6 +134,10 @@ void core_stop(struct core *core);
 /* Makes the core open its log file anew and read its certificate again in its next turn, and log that. Async-signal-safe; any
  * thread, from core_open until core_release. */
 void core_reload(struct core *core);
+
+/* A master tells of the failover that made it the master: for the clients here, and for those that come
+ * within a while. */
+void core_take_failover_notice(struct core *core, const char *text, uint64_t time_ms);
 
 /* ---- core_health.c, for core.c ---- */
 

@@ -4,31 +4,54 @@
 #include "base/address.h"
 #include "base/log_pace.h"
 #include "rpc/channel.h"
+#include "spec.pb-c.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
-#define RETRY_MS 100u           /* after this time a client may find a master */
+#define RETRY_MS 20u /* after this time a client may find a master */
+#define RETRY_HERE_MS 1u
+#define INFO_TIMEOUT_MS 1000u
 #define RETRY_WHEN_FULL_MS 200u /* as in src/rpc */
+
+/* One of the connections. */
+struct route {
+    struct rpc_result info_result; /* first: of Info */
+    struct forward *forward;
+    struct rpc_channel *channel; /* NULL: not opened yet */
+    bool is_asking;              /* Info is under way */
+    bool is_checked;             /* the master is of the cluster */
+};
 
 struct forward {
     struct forward_options options;
     char address[ADDRESS_TEXT_SIZE]; /* "": there is no master */
-    bool is_unreachable;             /* the address cannot be dialled: --tls_ca is missing */
-    bool has_told;                   /* why connections to it fail */
-    struct rpc_channel *channels[FORWARD_CONNECTIONS];
+    uint8_t cluster[FORWARD_CLUSTER_BYTES];
+    bool has_cluster;
+    bool is_unreachable; /* the address cannot be dialled: --tls_ca is missing */
+    bool has_told;       /* why connections to it fail */
+    struct route routes[FORWARD_CONNECTIONS];
+    struct passage *passages; /* doubly linked */
     size_t open_calls;
+    uint64_t calls;
 };
 
 /* A call on its way. */
 struct passage {
     struct rpc_result result; /* first: the channel fills it */
+    struct passage *prev, *next;
     struct forward *forward;
-    struct rpc_channel *channel;
+    struct route *route;
     struct rpc_call *call;
-    uint64_t id;      /* the channel's */
-    uint32_t credits; /* replies that the master may still send */
-    bool is_given_up; /* by the caller */
+    /* Until it is sent: */
+    const ProtobufCService *service;
+    unsigned method;
+    const ProtobufCMessage *input; /* NULL: it is sent */
+    uint64_t id;                   /* the channel's */
+    uint32_t credits;              /* replies that the master may still send */
+    bool is_given_up;              /* by the caller */
+    bool is_moved;                 /* this server answers it from now on */
 };
 
 /* ---- answers ---- */
@@ -44,7 +67,9 @@ static void end(struct passage *passage, const ProtobufCMessage *reply)
     struct rpc_call *call = passage->call;
     const struct rpc_result *result = &passage->result;
     rpc_call_show(call, result->position);
-    if (result->status == STATUS_OK) {
+    if (passage->is_moved) {
+        rpc_call_fail(call, STATUS_ABORTED, RETRY_HERE_MS, "this server answers by itself now");
+    } else if (result->status == STATUS_OK) {
         rpc_call_reply(call, reply);
     } else if (result->status == STATUS_CANCELLED && is_late(call)) {
         rpc_call_fail(call, STATUS_DEADLINE_EXCEEDED, 0, "the server did not answer in time");
@@ -58,8 +83,18 @@ static void end(struct passage *passage, const ProtobufCMessage *reply)
         rpc_call_expect(call, result->next_request);
         rpc_call_fail(call, result->status, retry_ms, result->message);
     }
+    DL_DELETE(passage->forward->passages, passage);
     passage->forward->open_calls--;
     free(passage);
+}
+
+/* Of one that is not sent. */
+static void end_unsent(struct passage *passage, enum status status, uint32_t retry_ms,
+                       const char *text)
+{
+    passage->result =
+        (struct rpc_result){.status = status, .retry_ms = retry_ms, .message = text, .master = ""};
+    end(passage, NULL);
 }
 
 /* Passes one reply of a stream. If the reply is lost here, the client notices the gap and asks
@@ -93,7 +128,10 @@ static void on_cancelled(void *context, struct rpc_call *call)
     (void)call;
     struct passage *passage = context;
     passage->is_given_up = true;
-    rpc_channel_cancel(passage->channel, passage->id); /* ends the passage */
+    if (passage->input != NULL)
+        end_unsent(passage, STATUS_CANCELLED, 0, "the call was cancelled");
+    else
+        rpc_channel_cancel(passage->route->channel, passage->id); /* ends the passage */
 }
 
 /* Grants the master as many credits in total as the caller has granted. */
@@ -103,23 +141,121 @@ static void on_credited(void *context, struct rpc_call *call)
     uint32_t allowed = rpc_call_credits(call);
     if (allowed <= passage->credits)
         return;
-    rpc_channel_credit(passage->channel, passage->id, allowed - passage->credits);
+    if (passage->input == NULL)
+        rpc_channel_credit(passage->route->channel, passage->id, allowed - passage->credits);
     passage->credits = allowed;
 }
 
 /* ---- requests ---- */
 
+static void send(struct passage *passage)
+{
+    struct rpc_call *call = passage->call;
+    const ProtobufCMessage *input = passage->input;
+    bool is_stream = rpc_call_is_stream(call);
+    struct rpc_stub stub;
+    rpc_stub_init(&stub, passage->route->channel, passage->service->descriptor);
+    stub.timeout_ms = rpc_call_timeout_ms(call);
+    stub.credits = passage->credits;
+    stub.resent = rpc_call_resent(call);
+    stub.position = rpc_call_position(call);
+    stub.peer = rpc_call_peer(call);
+    stub.token = rpc_call_token(call, &stub.token_size);
+    passage->input = NULL;
+    stub.service.invoke(&stub.service, passage->method, input, on_reply, passage);
+    if (stub.call == 0)
+        return; /* it could not be sent, and has ended */
+    passage->id = stub.call;
+    if (is_stream)
+        passage->call = rpc_call_keep(call);
+}
+
+static void watch(struct passage *passage)
+{
+    const struct rpc_call_watch watch = {
+        .context = passage, .cancelled = on_cancelled, .credited = on_credited};
+    rpc_call_watch(passage->call, &watch);
+}
+
+/* ---- which cluster the master is of ---- */
+
+static void send_waiting(struct route *route)
+{
+    struct passage *passage, *next;
+    DL_FOREACH_SAFE(route->forward->passages, passage, next)
+        if (passage->route == route && passage->input != NULL)
+            send(passage);
+}
+
+static void refuse_waiting(struct route *route)
+{
+    struct passage *passage, *next;
+    DL_FOREACH_SAFE(route->forward->passages, passage, next)
+        if (passage->route == route && passage->input != NULL)
+            end_unsent(passage, STATUS_UNAVAILABLE, RETRY_MS,
+                       "another cluster has the address of the master");
+}
+
+static void on_info(const Jackdaw__InfoReply *reply, void *context)
+{
+    struct route *route = context;
+    struct forward *forward = route->forward;
+    route->is_asking = false;
+    if (reply == NULL)
+        return; /* asked again when it is connected again, or the next call comes */
+    route->is_checked = reply->cluster.len == sizeof forward->cluster &&
+                        memcmp(reply->cluster.data, forward->cluster, sizeof forward->cluster) == 0;
+    if (route->is_checked) {
+        send_waiting(route);
+        return;
+    }
+    log_warning_paced(forward->address, "server", "forward_failed",
+                      log_string("master", forward->address),
+                      log_string("error", "a server of another cluster has this address"));
+    refuse_waiting(route);
+}
+
+static void check_cluster(struct route *route)
+{
+    struct forward *forward = route->forward;
+    if (route->is_checked || route->is_asking || !rpc_channel_is_connected(route->channel))
+        return;
+    if (!forward->has_cluster) {
+        route->is_checked = true;
+        send_waiting(route);
+        return;
+    }
+    Jackdaw__InfoRequest request = JACKDAW__INFO_REQUEST__INIT;
+    struct rpc_stub stub;
+    request.client = (char *)"a forwarding server";
+    rpc_stub_init(&stub, route->channel, &jackdaw__chat__descriptor);
+    stub.timeout_ms = INFO_TIMEOUT_MS;
+    route->is_asking = true;
+    jackdaw__chat__info(&stub.service, &request, on_info, route);
+}
+
+/* ---- connections ---- */
+
 static void on_connected(void *context, struct rpc_channel *channel)
 {
     (void)channel;
-    struct forward *forward = context;
-    forward->has_told = false;
+    struct route *route = context;
+    route->forward->has_told = false;
+    check_cluster(route);
+}
+
+static void on_disconnected(void *context, struct rpc_channel *channel)
+{
+    (void)channel;
+    struct route *route = context;
+    route->is_checked = false;
 }
 
 /* Once until it is connected, or has another master: each of the connections fails, again and again. */
 static void on_refused(void *context, struct rpc_channel *channel, enum error error)
 {
-    struct forward *forward = context;
+    struct route *route = context;
+    struct forward *forward = route->forward;
     const char *problem = rpc_channel_problem(channel);
     (void)error;
     if (problem == NULL || forward->has_told)
@@ -129,91 +265,90 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
                 log_string("error", problem));
 }
 
-/* NULL: logged. */
-static struct rpc_channel *open_channel(struct forward *forward)
+/* Leaves the channel NULL after an error, which is logged. */
+static void open_route(struct route *route)
 {
+    struct forward *forward = route->forward;
     struct rpc_channel_options options = {.queue = forward->options.queue,
                                           .tls_authority = forward->options.tls_authority,
-                                          .context = forward,
+                                          .context = route,
                                           .connected = on_connected,
+                                          .disconnected = on_disconnected,
                                           .refused = on_refused};
-    struct rpc_channel *channel = NULL;
     struct error_text why;
     enum error error = address_parse(forward->address, &options.address, &why);
     if (error == OK)
-        error = rpc_channel_open(&channel, &options, &why);
+        error = rpc_channel_open(&route->channel, &options, &why);
     if (error != OK)
         log_error_paced(forward->address, "server", "forward_failed",
                         log_string("master", forward->address), log_string("error", why.text));
     forward->is_unreachable = error == ERROR_INVALID;
-    return channel;
 }
 
-/* The same for all calls of a client; made when it is first needed. */
-static struct rpc_channel *channel_for(struct forward *forward, const struct rpc_call *call)
+/* The same for all calls of a client; opened when it is first needed. NULL: there is no connection. */
+static struct route *route_for(struct forward *forward, const struct rpc_call *call)
 {
     size_t hash = 5381;
     for (const char *at = rpc_call_peer(call); *at != '\0'; at++)
         hash = hash * 33 + (unsigned char)*at;
-    struct rpc_channel **channel = &forward->channels[hash % FORWARD_CONNECTIONS];
-    if (*channel == NULL && forward_has_master(forward))
-        *channel = open_channel(forward);
-    return *channel;
+    struct route *route = &forward->routes[hash % FORWARD_CONNECTIONS];
+    if (route->channel == NULL && forward_has_master(forward))
+        open_route(route);
+    return route->channel == NULL ? NULL : route;
 }
 
-static struct passage *passage_new(struct forward *forward, struct rpc_channel *channel,
-                                   struct rpc_call *call)
+static struct passage *passage_new(struct route *route, struct rpc_call *call)
 {
+    struct forward *forward = route->forward;
     struct passage *passage = malloc(sizeof *passage);
     if (passage == NULL)
         return NULL;
-    *passage = (struct passage){.forward = forward, .channel = channel, .call = call};
+    *passage = (struct passage){.forward = forward, .route = route, .call = call};
     if (rpc_call_is_stream(call))
         passage->credits = rpc_call_credits(call);
+    DL_APPEND(forward->passages, passage);
     forward->open_calls++;
+    forward->calls++;
     return passage;
-}
-
-static void send(struct passage *passage, const ProtobufCService *service, unsigned method,
-                 const ProtobufCMessage *input)
-{
-    struct rpc_call *call = passage->call;
-    bool is_stream = rpc_call_is_stream(call);
-    struct rpc_stub stub;
-    rpc_stub_init(&stub, passage->channel, service->descriptor);
-    stub.timeout_ms = rpc_call_timeout_ms(call);
-    stub.credits = passage->credits;
-    stub.resent = rpc_call_resent(call);
-    stub.position = rpc_call_position(call);
-    stub.peer = rpc_call_peer(call);
-    stub.token = rpc_call_token(call, &stub.token_size);
-    stub.service.invoke(&stub.service, method, input, on_reply, passage);
-    if (stub.call == 0)
-        return; /* it could not be sent, and has ended */
-    passage->id = stub.call;
-    if (is_stream)
-        passage->call = rpc_call_keep(call);
-    const struct rpc_call_watch watch = {
-        .context = passage, .cancelled = on_cancelled, .credited = on_credited};
-    rpc_call_watch(passage->call, &watch);
 }
 
 void forward_call(struct forward *forward, struct rpc_call *call, const ProtobufCService *service,
                   unsigned method, const ProtobufCMessage *input)
 {
-    struct rpc_channel *channel = channel_for(forward, call);
-    if (channel == NULL || rpc_call_is_one_way(call)) {
+    struct route *route = route_for(forward, call);
+    if (route == NULL || rpc_call_is_one_way(call)) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, "no server is in charge just now");
         return;
     }
     struct passage *passage = NULL;
     if (forward->open_calls < forward->options.calls_max)
-        passage = passage_new(forward, channel, call);
-    if (passage == NULL)
+        passage = passage_new(route, call);
+    if (passage == NULL) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_FULL_MS,
                       "this server forwards as many calls as it may; try again in a moment");
-    else
-        send(passage, service, method, input);
+        return;
+    }
+    passage->service = service;
+    passage->method = method;
+    passage->input = input;
+    check_cluster(route);
+    watch(passage);
+    if (route->is_checked && passage->input != NULL)
+        send(passage);
+}
+
+void forward_end_streams(struct forward *forward)
+{
+    struct passage *passage, *next;
+    DL_FOREACH_SAFE(forward->passages, passage, next) {
+        if (!rpc_call_is_stream(passage->call))
+            continue;
+        passage->is_moved = true;
+        if (passage->input != NULL)
+            end_unsent(passage, STATUS_CANCELLED, 0, "");
+        else
+            rpc_channel_cancel(passage->route->channel, passage->id);
+    }
 }
 
 /* ---- whom to ---- */
@@ -221,20 +356,32 @@ void forward_call(struct forward *forward, struct rpc_call *call, const Protobuf
 static void disconnect(struct forward *forward)
 {
     for (size_t i = 0; i < FORWARD_CONNECTIONS; i++) {
-        struct rpc_channel *channel = forward->channels[i];
-        forward->channels[i] = NULL;
+        struct rpc_channel *channel = forward->routes[i].channel;
+        forward->routes[i] = (struct route){.forward = forward};
         rpc_channel_close(channel); /* its calls end */
     }
+    while (forward->passages != NULL) /* not sent yet */
+        end_unsent(forward->passages, STATUS_CANCELLED, 0, "");
     ASSERT(forward->open_calls == 0);
 }
 
-void forward_to(struct forward *forward, const char *address)
+static bool is_same_cluster(const struct forward *forward, const uint8_t *cluster)
+{
+    return forward->has_cluster == (cluster != NULL) &&
+           (cluster == NULL || memcmp(forward->cluster, cluster, sizeof forward->cluster) == 0);
+}
+
+void forward_to(struct forward *forward, const char *address, const uint8_t *cluster)
 {
     if (address == NULL)
         address = "";
-    if (strcmp(address, forward->address) == 0 || strlen(address) >= ADDRESS_TEXT_SIZE)
+    bool is_same = strcmp(address, forward->address) == 0 && is_same_cluster(forward, cluster);
+    if (is_same || strlen(address) >= ADDRESS_TEXT_SIZE)
         return;
     disconnect(forward);
+    forward->has_cluster = cluster != NULL;
+    if (cluster != NULL)
+        memcpy(forward->cluster, cluster, sizeof forward->cluster);
     memcpy(forward->address, address, strlen(address) + 1);
     forward->is_unreachable = false;
     forward->has_told = false;
@@ -245,15 +392,15 @@ void forward_to(struct forward *forward, const char *address)
 void forward_flush(struct forward *forward)
 {
     for (size_t i = 0; i < FORWARD_CONNECTIONS; i++)
-        if (forward->channels[i] != NULL)
-            rpc_channel_flush(forward->channels[i]);
+        if (forward->routes[i].channel != NULL)
+            rpc_channel_flush(forward->routes[i].channel);
 }
 
 void forward_tick(struct forward *forward, uint64_t monotonic_ms)
 {
     for (size_t i = 0; i < FORWARD_CONNECTIONS; i++)
-        if (forward->channels[i] != NULL)
-            rpc_channel_tick(forward->channels[i], monotonic_ms);
+        if (forward->routes[i].channel != NULL)
+            rpc_channel_tick(forward->routes[i].channel, monotonic_ms);
 }
 
 bool forward_has_master(const struct forward *forward)
@@ -261,9 +408,19 @@ bool forward_has_master(const struct forward *forward)
     return forward->address[0] != '\0' && !forward->is_unreachable;
 }
 
+bool forward_is_unreachable(const struct forward *forward)
+{
+    return forward->is_unreachable;
+}
+
 size_t forward_open_calls(const struct forward *forward)
 {
     return forward->open_calls;
+}
+
+uint64_t forward_calls(const struct forward *forward)
+{
+    return forward->calls;
 }
 
 /* ---- life ---- */
@@ -276,6 +433,8 @@ enum error forward_new(struct forward **out, const struct forward_options *optio
     forward->options = *options;
     if (forward->options.calls_max == 0)
         forward->options.calls_max = FORWARD_CALLS_MAX;
+    for (size_t i = 0; i < FORWARD_CONNECTIONS; i++)
+        forward->routes[i].forward = forward;
     *out = forward;
     return OK;
 }

@@ -39,6 +39,7 @@ HANDLER(info, Info)
     reply.server_id = core->options->cluster.id;
     reply.master = commit_log_is_master(core->commit_log) ||
                    (core->forward != NULL && forward_has_master(core->forward));
+    reply.leader = replica_master(cluster_replica(core->cluster));
     reply.n_servers = servers_count;
     reply.servers = servers;
     reply.protocol = RPC_PROTOCOL;

@@ -20,10 +20,8 @@ bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService
         return true;
     if (commit_log_is_master(core->commit_log))
         return !suspects_take(core, call, input);
-    if (core->forward != NULL && forward_has_master(core->forward)) {
-        forward_call(core->forward, call, service, method, input);
-        return false;
-    }
+    if (core->forward != NULL && !forward_is_unreachable(core->forward))
+        return reads_admit(core, call, service, method, input);
     const char *master = replica_master_client(cluster_replica(core->cluster));
     if (master != NULL)
         rpc_call_redirect(call, master);

@@ -11,8 +11,8 @@
  * method's requests. */
 enum error handlers_register(struct core *core);
 
-/* rpc_server_options.admit; context is the core. Admits calls that this server can answer, and
- * redirects calls that only a master can answer. */
+/* rpc_server_options.admit; context is the core. Admits calls that this server can answer (reads.h), and
+ * forwards other calls to the master, or redirects them. */
 bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService *service,
                     unsigned method, const ProtobufCMessage *input);
 

@@ -89,6 +89,8 @@ void operator_service_fill(struct operator_service_reply *out, const struct oper
     reply->log_keep_bytes = view->log_keep_bytes;
     reply->log_member = view->log_member;
     reply->clients = view->clients;
+    reply->reads = view->reads;
+    reply->forwarded = view->forwarded;
     reply->uptime_ms = view->uptime_ms;
     reply->poison_requests = view->poison_requests;
     reply->poison_entries = view->poison_entries;

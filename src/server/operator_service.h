@@ -20,6 +20,8 @@ struct operator_view {
     uint64_t log_keep_bytes;
     uint16_t log_member;
     uint32_t clients; /* connections */
+    uint64_t reads;   /* as in StatusReply, like the next one */
+    uint64_t forwarded;
     uint64_t uptime_ms;
     uint64_t poison_requests; /* as in StatusReply */
     uint64_t poison_entries;

@@ -131,8 +131,9 @@ static const struct option_spec specs[] = {
            FIELD(cluster.disk_timeout_min_ms), .min = 20, .max = 600000),
     OPTION(UNSIGNED, "The cluster", "disk_timeout", "MS", "2000", "the longest such time",
            FIELD(cluster.disk_timeout_ms), .min = 100, .max = 600000),
-    OPTION(FLAG, "The cluster", "forward", NULL, NULL,
-           "as a slave, forward requests to the master instead of redirecting clients",
+    OPTION(FLAG, "The cluster", "forward", NULL, "yes",
+           "as a slave, answer reads and forward other requests to the master; with "
+           "--forward=no, redirect clients to the master",
            FIELD(forward)),
 
     OPTION(UNSIGNED, "Limits", "max_sessions", "N", "2",

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#define RETRY_GONE_MS 1u
 #define ENCODE_ARENA_BYTES (4u * 1024u * 1024u)
 
 struct subscriptions {
@@ -181,15 +182,31 @@ void subscriptions_receive(struct subscriptions *subscriptions, struct chat_sess
         subscription_push_notice(subscription, subscriptions->failover_notice);
 }
 
-void subscriptions_session_ended(void *context, struct chat_session *session)
+static struct subscription *detach(struct chat_session *session)
 {
     void **attachment = chat_session_attachment(session);
     struct subscription *subscription = *attachment;
     *attachment = NULL;
+    return subscription;
+}
+
+void subscriptions_session_ended(void *context, struct chat_session *session)
+{
+    struct subscription *subscription = detach(session);
     if (subscription == NULL)
         return;
     subscription_end_stream_when_committed(subscription);
     remove_and_free(context, subscription);
+}
+
+void subscriptions_session_gone(struct subscriptions *subscriptions, struct chat_session *session)
+{
+    struct subscription *subscription = detach(session);
+    if (subscription == NULL)
+        return;
+    subscription_end_stream(subscription, STATUS_ABORTED, RETRY_GONE_MS,
+                            "the session may have ended; ask again");
+    remove_and_free(subscriptions, subscription);
 }
 
 void subscriptions_end_all(struct subscriptions *subscriptions, const char *text)

@@ -49,6 +49,10 @@ void subscriptions_attach(struct subscriptions *subscriptions, struct chat *chat
 void subscriptions_event(void *subscriptions, const struct chat_event *event);
 void subscriptions_session_ended(void *subscriptions, struct chat_session *session);
 
+/* The same on a slave, whose log may lack a session that the master's has: ends the stream with ABORTED, so
+ * that its client asks again, and the master answers. */
+void subscriptions_session_gone(struct subscriptions *subscriptions, struct chat_session *session);
+
 /* Drops events after position; later events are read again. Resets a cursor that is beyond it. */
 void subscriptions_rolled_back(void *subscriptions, struct log_position position);
 

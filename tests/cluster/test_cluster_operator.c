@@ -292,21 +292,23 @@ static enum status eve_logs_in(struct cluster_fixture *fixture, size_t i, char *
     return reply.status;
 }
 
-OPERATOR_TEST(test_forward__without_it_a_slave_refuses)
+CLUSTER_TEST(test_forward__without_it_a_slave_refuses)
 {
+    static const char *const options[] = {"--forward=no", NULL};
     char text[256];
+    cluster_start(&fixture->cluster, SERVERS, options);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
     for (size_t i = 1; i < SERVERS; i++)
         assert_int_equal(eve_logs_in(fixture, (master + i) % SERVERS, text, sizeof text),
                          STATUS_UNAVAILABLE);
     assert_int_equal(eve_logs_in(fixture, master, text, sizeof text), STATUS_OK);
+    cluster_stop_all(&fixture->cluster);
 }
 
 CLUSTER_TEST(test_forward__a_slave_carries_requests)
 {
-    static const char *const options[] = {"--forward", NULL};
     static const uint8_t token[RAW_TOKEN_BYTES] = {7};
-    cluster_start(&fixture->cluster, SERVERS, options);
+    cluster_start(&fixture->cluster, SERVERS, NULL);
     client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
     struct sp_peer peer = node_open_peer(&fixture->cluster.servers[slave]);
@@ -327,14 +329,13 @@ CLUSTER_TEST(test_forward__a_slave_carries_requests)
 
 CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only)
 {
-    static const char *const options[] = {"--forward", NULL};
     enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
     struct cluster *cluster = &fixture->cluster;
     if (!netns_is_possible())
         CLUSTER_FIXTURE_SKIP(fixture, "skipped\n");
     cluster_fixture_use_netns(fixture, PLACES);
     struct netns *netns = fixture->netns;
-    cluster_start(cluster, SERVERS, options);
+    cluster_start(cluster, SERVERS, NULL);
     size_t slave = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     for (size_t i = 0; i < SERVERS; i++)
         if (i != slave)

@@ -300,7 +300,7 @@ static void write_scene(const char *name, uint8_t setup, Jackdaw__ClusterMessage
 static void write_kinds(void)
 {
     for (uint8_t setup = 0; setup < 12; setup++)
-        for (int kind = 1; kind <= JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE; kind++) {
+        for (int kind = 1; kind <= JACKDAW__CLUSTER_MESSAGE__KIND__COMMITTED; kind++) {
             char name[32];
             (void)snprintf(name, sizeof name, "%u-%d", setup, kind);
             Jackdaw__ClusterMessage *messages[3];

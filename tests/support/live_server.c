@@ -260,6 +260,7 @@ void ask_start(struct device *device, struct answer *answer, const char *method,
     stub.credits = credits;
     stub.token = device->token;
     stub.token_size = device->token_size;
+    stub.position = device->position;
     *answer = (struct answer){.context = answer->context, .each = answer->each};
     stub.service.invoke(&stub.service, (unsigned)(found - service->methods), request, on_reply,
                         answer);

@@ -51,6 +51,7 @@ struct device {
     uint64_t request;  /* the last number used */
     uint64_t session;
     uint32_t timeout_ms;
+    struct log_position position; /* that the state of each answer must contain */
 };
 
 void device_open(struct device *device, const struct live_server *live);

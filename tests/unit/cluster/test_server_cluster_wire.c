@@ -70,6 +70,7 @@ static struct replica_message full_message(enum replica_message_kind kind,
         [REPLICA_ORPHAN_TRANSFER] = {.orphan_transfer = {18, entries, count}},
         [REPLICA_ORPHAN_TRANSFER_DONE] = {.orphan_transfer_done = {18, one}},
         [REPLICA_LEAVE] = {.leave = {12}},
+        [REPLICA_COMMITTED] = {.committed = {UINT64_MAX}},
     };
     struct replica_message message = bodies[kind];
     message.kind = kind;
@@ -270,6 +271,9 @@ static void assert_same_body(const struct replica_message *left,
         break;
     case REPLICA_LEAVE:
         assert_int_equal(left->leave.node, right->leave.node);
+        break;
+    case REPLICA_COMMITTED:
+        assert_true(left->committed.seq == right->committed.seq);
         break;
     default: /* PREPARE, ANNOUNCE */
         break;

@@ -25,6 +25,26 @@ REPLICA_TEST(test_ping__shows_a_gap_that_nothing_follows, 2, REPLICA_LOCAL)
     assert_int_equal(replica_fixture_last(f, 2), replica_fixture_last(f, 1));
 }
 
+/* The master's word on what is committed comes before the next ping; never beyond the own log. */
+REPLICA_TEST(test_committed__a_slave_learns_it_without_an_append, 2, REPLICA_ALL)
+{
+    replica_fixture_write(f, 1, 1);
+    const struct replica *slave = f->nodes[2].replica;
+    uint64_t last = replica_fixture_last(f, 1);
+    assert_int_equal(replica_committed(f->nodes[1].replica), last);
+    assert_true(replica_committed(slave) < last);
+    struct replica_message message;
+    replica_tell_committed(f->nodes[1].replica, &message);
+    struct replica_event event = {.kind = REPLICA_RECEIVE, .message = &message};
+    message.epoch--;
+    replica_fixture_step(f, 2, &event);
+    assert_true(replica_committed(slave) < last);
+    message.epoch++;
+    message.committed.seq += 1000;
+    replica_fixture_step(f, 2, &event);
+    assert_int_equal(replica_committed(slave), last);
+}
+
 static struct replica_message published(struct replica_fixture *fixture, struct log_entry *batch)
 {
     const struct replica_fixture_node *master = &fixture->nodes[1];
@@ -349,6 +369,9 @@ static void draw_body(const struct replica *replica, struct replica_message *mes
         break;
     case REPLICA_LEAVE:
         message->leave.node = (uint16_t)draw(5);
+        break;
+    case REPLICA_COMMITTED:
+        message->committed.seq = number(2);
         break;
     default:
         break;

@@ -73,7 +73,7 @@ static void *serve(void *argument)
     while (!atomic_load(&slave->stopping)) {
         task_queue_wait(slave->queue, 20);
         if (atomic_load(&slave->is_wanted)) {
-            forward_to(slave->forward, slave->wanted[0] == '\0' ? NULL : slave->wanted);
+            forward_to(slave->forward, slave->wanted[0] == '\0' ? NULL : slave->wanted, NULL);
             atomic_store(&slave->is_wanted, false);
         }
         (void)task_queue_run(slave->queue, SIZE_MAX);

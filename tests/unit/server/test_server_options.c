@@ -305,7 +305,7 @@ TEST(test_options__cluster_defaults)
     assert_int_equal(options.cluster.ack_timeout_ms, 1000);
     assert_int_equal(options.cluster.disk_timeout_min_ms, 400);
     assert_int_equal(options.cluster.disk_timeout_ms, 2000);
-    assert_false(options.forward);
+    assert_true(options.forward);
     assert_false(server_options_are_operators(&options));
 }
 

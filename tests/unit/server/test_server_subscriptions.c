@@ -617,6 +617,19 @@ TEST_WITHIN(test_subscriptions_session_ended__stream_is_told_when_it_is_committe
     assert_numbers(&f->of_ann, 0, 2);
 }
 
+/* On a slave: the client asks again, and hears from the master whether its session has ended. */
+TEST_WITHIN(test_subscriptions_session_gone__the_client_asks_again)
+{
+    open_here(f, &f->of_bob, 10);
+    subscriptions_session_gone(f->core.subscriptions, chat_find_session(f->core.chat, f->bob));
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_ABORTED);
+    assert_int_equal(stats(f).items, 0);
+    subscriptions_session_gone(f->core.subscriptions, chat_find_session(f->core.chat, f->bob));
+    recorder_open(&f->of_bob, 10);
+    send_numbers(f, 0, 2, 1);
+    assert_numbers(&f->of_bob, 0, 2);
+}
+
 TEST_WITHIN(test_subscriptions_session_ended__peer_goes_before_the_commit)
 {
     open_here(f, &f->of_bob, 10);

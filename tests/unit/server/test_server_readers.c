@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/* Two whole servers: what the slave answers by itself, and what its clients learn of those at the master. */
+#include "base/clock.h"
+#include "support/folder.h"
+#include "support/live_server.h"
+#include "support/test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct readers {
+    char *folder;
+    struct live_server *master;
+    struct live_server *slave;
+    struct device ann; /* at the slave */
+    struct device bob; /* at the master */
+};
+
+struct counters {
+    uint64_t reads;
+    uint64_t forwarded;
+};
+
+static void on_status(const Jackdaw__StatusReply *reply, void *context)
+{
+    struct answer *answer = context;
+    struct counters *counters = answer->context;
+    assert_int_equal(answer->result.status, STATUS_OK);
+    *counters = (struct counters){.reads = reply->reads, .forwarded = reply->forwarded};
+    answer->ended = true;
+}
+
+static struct counters counters_at(struct device *device)
+{
+    struct counters counters;
+    struct answer answer = {.context = &counters};
+    struct rpc_stub stub;
+    Jackdaw__StatusRequest request = JACKDAW__STATUS_REQUEST__INIT;
+    rpc_stub_init(&stub, device->channel, &jackdaw__operator__descriptor);
+    stub.timeout_ms = device->timeout_ms;
+    jackdaw__operator__status(&stub.service, &request, on_status, &answer);
+    answer_wait(device, &answer);
+    return counters;
+}
+
+static enum status list_rooms(struct device *device)
+{
+    struct answer answer;
+    ASK(device, &answer, "ListRooms", ListRooms, LIST_ROOMS, r.limit = 10);
+    enum status status = answer.status;
+    answer_clear(&answer);
+    return status;
+}
+
+/* Until the slave answers reads by itself. */
+static void wait_until_here(struct device *device)
+{
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    uint64_t before = counters_at(device).reads;
+    while (counters_at(device).reads == before) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        (void)list_rooms(device);
+    }
+}
+
+static void readers_open(struct readers *readers, const char *option)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    char masters[ADDRESS_TEXT_SIZE + 20];
+    readers->folder = folder_new();
+    readers->master = live_server_start(readers->folder, (const char *[]){option, NULL});
+    address_format(live_server_internal_address(readers->master), address);
+    (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
+    readers->slave = live_server_start(
+        readers->folder, (const char *[]){"--id=2", "--role=slave", masters, option, NULL});
+    device_enter(&readers->bob, readers->master, "bob", "lobby");
+    device_enter(&readers->ann, readers->master, "ann", "lobby");
+    device_reopen(&readers->ann, readers->slave);
+    wait_until_here(&readers->ann);
+}
+
+static void readers_begin(struct readers *readers)
+{
+    readers_open(readers, NULL);
+}
+
+static void readers_end(struct readers *readers)
+{
+    device_close(&readers->ann);
+    device_close(&readers->bob);
+    live_server_stop(readers->slave);
+    if (readers->master != NULL)
+        live_server_stop(readers->master);
+    folder_remove(readers->folder);
+}
+
+#define READERS_TEST(name) TEST_ON(name, struct readers, readers_begin, readers_end)
+
+/* ---- what is answered here ---- */
+
+READERS_TEST(test_reads__are_answered_without_the_master)
+{
+    struct answer answer;
+    assert_int_equal(device_send(&f->bob, "lobby", "one"), STATUS_OK);
+    struct counters before = counters_at(&f->ann);
+    ASK(&f->ann, &answer, "History", History, HISTORY, r.room = (char *)"lobby");
+    assert_int_equal(answer.status, STATUS_OK);
+    const Jackdaw__HistoryReply *history = (const Jackdaw__HistoryReply *)answer.reply;
+    assert_int_equal(history->n_events, 1);
+    assert_string_equal(history->events[0]->text, "one");
+    answer_clear(&answer);
+    ASK(&f->ann, &answer, "ListMembers", ListMembers, LIST_MEMBERS, r.room = (char *)"lobby");
+    assert_int_equal(((const Jackdaw__ListMembersReply *)answer.reply)->n_members, 2);
+    answer_clear(&answer);
+    ASK(&f->ann, &answer, "ListAccounts", ListAccounts, LIST_ACCOUNTS, r.limit = 5);
+    assert_int_equal(((const Jackdaw__ListAccountsReply *)answer.reply)->n_accounts, 2);
+    answer_clear(&answer);
+    ASK(&f->ann, &answer, "Heartbeat", Heartbeat, HEARTBEAT, r.of_master = false);
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+    ASK(&f->ann, &answer, "Receive", Receive, RECEIVE, r.after = NULL); /* a long poll */
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+    struct counters after = counters_at(&f->ann);
+    assert_int_equal(after.reads - before.reads, 5);
+    assert_int_equal(after.forwarded, before.forwarded);
+    ASK(&f->ann, &answer, "Heartbeat", Heartbeat, HEARTBEAT, r.of_master = true);
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+    assert_int_equal(device_send(&f->ann, "lobby", "two"), STATUS_OK);
+    assert_int_equal(counters_at(&f->ann).forwarded - before.forwarded, 2);
+}
+
+/* A session that the slave does not know: only the master knows for certain. */
+READERS_TEST(test_reads__of_an_unknown_session_are_the_masters)
+{
+    struct counters before = counters_at(&f->ann);
+    f->ann.token[0] ^= 1;
+    assert_int_equal(list_rooms(&f->ann), STATUS_UNAUTHENTICATED);
+    assert_int_equal(counters_at(&f->ann).forwarded - before.forwarded, 1);
+}
+
+/* ---- which state ---- */
+
+/* Each answer names its state, and a later one of the slave contains it. */
+READERS_TEST(test_position__a_session_sees_its_own_writes)
+{
+    struct answer answer;
+    char text[32];
+    for (unsigned i = 0; i < 200; i++) {
+        (void)snprintf(text, sizeof text, "number %u", i);
+        ASK(&f->ann, &answer, "Send", Send, SEND,
+            (r.request = ++f->ann.request, r.to = (char *)"lobby", r.text = text));
+        assert_int_equal(answer.status, STATUS_OK);
+        assert_true(answer.result.position.seq >=
+                    ((const Jackdaw__SendReply *)answer.reply)->position->seq);
+        f->ann.position = answer.result.position;
+        answer_clear(&answer);
+        ASK(&f->ann, &answer, "History", History, HISTORY, (r.room = (char *)"lobby", r.limit = 1));
+        assert_int_equal(answer.status, STATUS_OK);
+        assert_true(log_position_compare(answer.result.position, f->ann.position) >= 0);
+        const Jackdaw__HistoryReply *history = (const Jackdaw__HistoryReply *)answer.reply;
+        assert_string_equal(history->events[0]->text, text);
+        answer_clear(&answer);
+    }
+}
+
+READERS_TEST(test_position__a_server_that_is_behind_says_so)
+{
+    struct answer answer;
+    ASK(&f->ann, &answer, "ListRooms", ListRooms, LIST_ROOMS, r.limit = 1);
+    struct log_position now = answer.result.position;
+    answer_clear(&answer);
+    const struct log_position later[] = {{now.epoch, now.seq + 1000}, {now.epoch + 65536, 1}};
+    for (size_t i = 0; i < 2; i++) {
+        f->ann.position = later[i];
+        assert_int_equal(list_rooms(&f->ann), STATUS_UNAVAILABLE);
+    }
+    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    after.epoch = now.epoch;
+    after.seq = now.seq + 1000;
+    f->ann.position = (struct log_position){.epoch = 0};
+    ASK(&f->ann, &answer, "Receive", Receive, RECEIVE, r.after = &after); /* no cursor is reset */
+    assert_int_equal(answer.status, STATUS_UNAVAILABLE);
+    answer_clear(&answer);
+    f->ann.position = now;
+    assert_int_equal(list_rooms(&f->ann), STATUS_OK);
+}
+
+/* ---- what the feed brings ---- */
+
+struct event_count {
+    unsigned typing;
+    unsigned online;
+    unsigned offline;
+    char last[64];
+};
+
+static void note_events(struct answer *answer, const ProtobufCMessage *reply)
+{
+    const Jackdaw__ReceiveReply *page = (const Jackdaw__ReceiveReply *)reply;
+    struct event_count *seen = answer->context;
+    for (size_t i = 0; i < page->n_events; i++) {
+        const Jackdaw__Event *event = page->events[i];
+        bool is_bobs = strcmp(event->from, "bob") == 0;
+        seen->typing += is_bobs && event->kind == JACKDAW__EVENT__KIND__TYPING;
+        seen->online += is_bobs && event->kind == JACKDAW__EVENT__KIND__PRESENCE && event->active;
+        seen->offline += is_bobs && event->kind == JACKDAW__EVENT__KIND__PRESENCE && !event->active;
+        if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
+            (void)snprintf(seen->last, sizeof seen->last, "%s", event->text);
+    }
+}
+
+static void set_typing(struct device *device)
+{
+    struct answer answer;
+    ASK(device, &answer, "SetTyping", SetTyping, SET_TYPING,
+        (r.room = (char *)"lobby", r.typing = true));
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+}
+
+READERS_TEST(test_news__typing_and_messages_reach_the_slaves_receivers)
+{
+    struct event_count seen = {.typing = 0};
+    struct answer stream = {.context = &seen, .each = note_events};
+    struct counters before = counters_at(&f->ann);
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    ask_start(&f->ann, &stream, "Receive", &request.base, 16);
+    assert_int_equal(device_send(&f->bob, "lobby", "hello"), STATUS_OK);
+    DEVICE_WAIT(&f->ann, strcmp(seen.last, "hello") == 0);
+    set_typing(&f->bob);
+    DEVICE_WAIT(&f->ann, seen.typing == 1);
+    assert_int_equal(counters_at(&f->ann).forwarded, before.forwarded);
+    answer_clear(&stream);
+}
+
+static bool is_online(struct device *device, const char *name)
+{
+    struct answer answer;
+    bool online = false;
+    ASK(device, &answer, "ListAccounts", ListAccounts, LIST_ACCOUNTS, r.pattern = (char *)name);
+    const Jackdaw__ListAccountsReply *reply = (const Jackdaw__ListAccountsReply *)answer.reply;
+    if (reply != NULL && reply->n_accounts == 1)
+        online = reply->accounts[0]->online;
+    answer_clear(&answer);
+    return online;
+}
+
+#define SILENCE "--session_timeout=1500"
+
+static void quiet_begin(struct readers *readers)
+{
+    readers_open(readers, SILENCE);
+}
+
+/* Ann asks the slave alone, and bob nobody. */
+TEST_ON(test_presence__the_master_hears_a_session_at_the_slave, struct readers, quiet_begin,
+        readers_end)
+{
+    struct event_count seen = {.typing = 0};
+    struct answer stream = {.context = &seen, .each = note_events};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    struct device eve;
+    device_enter(&eve, f->master, "eve", NULL);
+    ask_start(&f->ann, &stream, "Receive", &request.base, 16);
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    while (seen.offline == 0) {
+        assert_int_equal(list_rooms(&f->ann), STATUS_OK);
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+    assert_true(is_online(&eve, "ann"));
+    assert_false(is_online(&eve, "bob"));
+    assert_false(is_online(&f->ann, "bob"));
+    assert_int_equal(list_rooms(&f->bob), STATUS_OK);
+    DEVICE_WAIT(&f->ann, seen.online == 1);
+    assert_true(is_online(&f->ann, "bob"));
+    device_close(&eve);
+    answer_clear(&stream);
+}
+
+/* Heard at the slave after a silence: those at the master learn it. */
+TEST_ON(test_presence__back_at_the_slave, struct readers, quiet_begin, readers_end)
+{
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    while (is_online(&f->bob, "ann"))
+        assert_true(clock_monotonic_ms() < until_ms);
+    assert_int_equal(list_rooms(&f->ann), STATUS_OK);
+    while (!is_online(&f->bob, "ann"))
+        assert_true(clock_monotonic_ms() < until_ms);
+}
+
+/* What a device at the slave has received, the account's other devices need not receive again. */
+READERS_TEST(test_delivered__at_the_slave_counts_everywhere)
+{
+    struct answer answer;
+    struct device phone;
+    assert_int_equal(device_send(&f->bob, "lobby", "hello"), STATUS_OK);
+    ASK(&f->ann, &answer, "Receive", Receive, RECEIVE, r.after = NULL);
+    Jackdaw__Position cursor = *((const Jackdaw__ReceiveReply *)answer.reply)->next;
+    answer_clear(&answer);
+    ASK(&f->ann, &answer, "Heartbeat", Heartbeat, HEARTBEAT, r.after = &cursor);
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+    device_open(&phone, f->master);
+    memcpy(phone.token, f->ann.token, sizeof phone.token);
+    phone.token_size = f->ann.token_size;
+    size_t undelivered = 1;
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    while (undelivered > 0) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        ASK(&phone, &answer, "Heartbeat", Heartbeat, HEARTBEAT, r.after = NULL);
+        undelivered = ((const Jackdaw__HeartbeatReply *)answer.reply)->n_undelivered;
+        answer_clear(&answer);
+    }
+    device_close(&phone);
+}
+
+/* ---- without a master ---- */
+
+/* The slave cannot be elected: with durability quorum two servers need both. */
+TEST(test_reads__end_when_no_master_is_heard)
+{
+    struct readers readers;
+    struct answer stream = {.context = &(struct event_count){.typing = 0}, .each = note_events};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    readers_open(&readers, "--durability=quorum");
+    ask_start(&readers.ann, &stream, "Receive", &request.base, 16);
+    assert_int_equal(list_rooms(&readers.ann), STATUS_OK);
+    live_server_stop(readers.master);
+    enum status status = STATUS_OK;
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    while (status == STATUS_OK) {
+        status = list_rooms(&readers.ann);
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+    assert_int_equal(status, STATUS_UNAVAILABLE);
+    DEVICE_WAIT(&readers.ann, stream.ended);
+    assert_int_equal(stream.status, STATUS_UNAVAILABLE);
+    answer_clear(&stream);
+    readers.master = NULL;
+    readers_end(&readers);
+}
+
+/* ---- the option ---- */
+
+TEST(test_forward_no__clients_are_sent_to_the_master)
+{
+    struct readers readers = {.folder = folder_new()};
+    char address[ADDRESS_TEXT_SIZE];
+    char masters[ADDRESS_TEXT_SIZE + 20];
+    struct answer answer;
+    readers.master = live_server_start(readers.folder, NULL);
+    address_format(live_server_internal_address(readers.master), address);
+    (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
+    readers.slave = live_server_start(
+        readers.folder, (const char *[]){"--id=2", "--role=slave", "--forward=no", masters, NULL});
+    device_enter(&readers.ann, readers.master, "ann", "lobby");
+    device_reopen(&readers.ann, readers.slave);
+    ASK(&readers.ann, &answer, "Info", Info, INFO, r.client = (char *)"test");
+    assert_false(((const Jackdaw__InfoReply *)answer.reply)->master);
+    answer_clear(&answer);
+    ASK(&readers.ann, &answer, "ListRooms", ListRooms, LIST_ROOMS, r.limit = 1);
+    assert_int_equal(answer.status, STATUS_UNAVAILABLE);
+    answer_clear(&answer);
+    device_close(&readers.ann);
+    live_server_stop(readers.slave);
+    live_server_stop(readers.master);
+    folder_remove(readers.folder);
+}
