@@ -89,7 +89,8 @@ struct connection {
     bool has_problem; /* the latest attempt to connect reached the server and failed there */
     /* The latest answer to Info: */
     bool answered; /* there is one, of this connection */
-    bool master;
+    bool master;   /* takes every request: it is the master, or forwards to the master */
+    bool forwards; /* it is not the master itself */
     uint64_t server_id;
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* all zero: not known */
     uint64_t epoch;
@@ -301,7 +302,8 @@ void cursor_reset(struct cursor *cursor, struct log_position to);
 void cursor_write(const struct cursor *cursor, struct read_position *out);
 
 /* ---- response.c ---- */
-/* Notes the position of the state that an answer has shown. */
+/* Notes the position of the state that an answer has shown, also of a refusal. In a newer epoch the server
+ * has yet to show that it knows the session. Before server_selection_may_learn_session. */
 void response_note_position(struct client *client, struct log_position position);
 /* Returns the action for an answer. */
 enum response_action response_action(const struct rpc_result *result);

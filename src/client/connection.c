@@ -116,6 +116,7 @@ static void on_info(const ProtobufCMessage *message, void *closure_data)
     connection->servers_count = reply->n_servers;
     connection->answered = true;
     connection->master = reply->master;
+    connection->forwards = reply->leader != 0 && reply->leader != reply->server_id;
     connection->server_id = reply->server_id;
     connection->epoch = proto_position(reply->position).epoch;
     connection->round_trip_us = client->now_us - connection->asked_us;

@@ -18,6 +18,10 @@ void response_note_position(struct client *client, struct log_position position)
 {
     if (log_position_compare(position, client->seen) > 0)
         client->seen = position;
+    if (position.epoch > client->highest_epoch) {
+        client->highest_epoch = position.epoch;
+        client->selection.connected.session_confirmed_us = 0;
+    }
 }
 
 enum response_action response_action(const struct rpc_result *result)

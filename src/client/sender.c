@@ -250,9 +250,9 @@ static void on_reply(const ProtobufCMessage *reply, void *closure_data)
     struct request *request = closure_data;
     if (request->ignored)
         return;
-    enum response_action action = action_of(request);
     if (request->session == request->client->session.id)
         response_note_position(request->client, request->result.position);
+    enum response_action action = action_of(request);
     request->state = REQUEST_WAITING;
     request->client->under_way--;
     switch (action) {
@@ -412,7 +412,7 @@ static enum verdict consider(struct request *request)
         return LOOK_AGAIN;
     }
     if (client->selection.state == SELECTION_SEARCHING ||
-        (kind->numbered && client->session.unverified))
+        (kind->session && client->session.unverified))
         return STOP;
     if (client->under_way >= client->window && !kind->once)
         return STOP;

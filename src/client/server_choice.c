@@ -71,7 +71,7 @@ static bool is_better(const struct client *client, const struct connection *conn
     if (client->now_us - selection->outage_us >= (uint64_t)CLIENT_ANSWER_MS * 1000)
         return true;
     if (server_choice_is_redirect(client, connection) || !selection->current->master ||
-        selection->probing.refused)
+        selection->current->forwards || selection->probing.refused)
         return connection->epoch >= client->highest_epoch;
     return connection->epoch > client->highest_epoch;
 }

@@ -451,6 +451,7 @@ enum error server_selection_start(struct client *client, struct error_text *why)
     selection->searching.since_us = client->now_us;
     selection->next_open_us = client->now_us + (uint64_t)CLIENT_STAGGER_MS * 1000;
     begin_outage(client);
+    client->servers.next = client_random32(client) % client->servers.count;
     return connection_open(client, servers_next(&client->servers, connection_is_open, client),
                            &events, why);
 }

@@ -16,8 +16,11 @@
  * CONNECTED  One server is in use; all other connections are closed.
  * PROBING    The server in use may not be the one to use: it is silent, or says that it is not the
  *            master. The client goes on using it and asks all other servers for Info. It leaves the
- *            server in use for a master of a later epoch only (for one of the same epoch if the
- *            server in use refuses), because a slow master is still the master.
+ *            server in use for a master of a later epoch only, because a slow master is still the master.
+ *            It leaves a server that refuses, or that only forwards, for one of the same epoch, too.
+ *
+ * Any server takes every request: a slave answers reads and forwards the others, and counts as a master
+ * here. The client begins with a random one of the servers that it was given, so that clients spread.
  *
  * This is server selection as drivers of replicated databases do it ("Server Discovery and Monitoring",
  * "Server Selection" in the specifications of MongoDB's drivers), with epochs to tell masters apart.

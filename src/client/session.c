@@ -224,6 +224,7 @@ static void send_heartbeat(struct client *client)
     request.after = &read_position.after;
     request.cursor_history = read_position.list;
     request.n_cursor_history = read_position.count;
+    request.of_master = client->session.unverified;
     struct rpc_stub stub;
     server_selection_init_stub(client, &stub, CLIENT_ANSWER_MS);
     heartbeat->under_way = true;

@@ -102,6 +102,7 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
 {
     struct stream *stream = &client->stream;
     server_selection_seen(client);
+    response_note_position(client, proto_position(page->next));
     server_selection_confirm_session(client);
     if (!follows(client, page)) {
         client->stats.gaps++;
@@ -122,9 +123,6 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     cursor_move(&cursor, next);
     stream->cursor = cursor;
     persist_read_position(client);
-    response_note_position(client, next);
-    if (next.epoch > client->highest_epoch)
-        client->highest_epoch = next.epoch;
 }
 
 static void give_credits(struct client *client)
@@ -151,6 +149,7 @@ static void handle_end(struct client *client, const struct rpc_result *result, b
     struct stream *stream = &client->stream;
     uint32_t retry_ms = result->retry_ms;
     stream->open = false;
+    response_note_position(client, result->position);
     switch (response_action(result)) {
     case RESPONSE_ACCEPT:
         /* A long poll: the next one follows at once, unless this one was short and empty. */
