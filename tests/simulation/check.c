@@ -181,6 +181,9 @@ static void count_news(struct server *server)
         world.stats.orphans += orphans - server->orphans;
     server->store = store;
     server->orphans = orphans;
+    if (server->core.reads.taken > server->reads)
+        world.stats.reads += server->core.reads.taken - server->reads;
+    server->reads = server->core.reads.taken;
 }
 
 /* Servers are late, and none fails: a new master is a false alarm. */
@@ -255,6 +258,28 @@ void check_acked(struct request_record *sent)
                (unsigned long long)sent->room_number, (unsigned long long)sent->floor);
     if (sent->room_number > world.acked_number[sent->target])
         world.acked_number[sent->target] = sent->room_number;
+    if (sent->status == STATUS_OK)
+        check_note_seen(person, sent->target, sent->room_number);
+}
+
+void check_note_seen(struct person *person, unsigned room, uint64_t number)
+{
+    if (number > person->seen_number[room])
+        person->seen_number[room] = number;
+}
+
+/* A session sees its own writes and never goes back (Terry et al., "Session Guarantees for Weakly
+ * Consistent Replicated Data", sections 3.1 and 3.2), whichever server answers. */
+void check_history(struct request_record *sent, const Jackdaw__HistoryReply *reply)
+{
+    struct person *person = sent->person;
+    uint64_t newest = reply->n_events == 0 ? 0 : reply->events[reply->n_events - 1]->number;
+    world.stats.histories++;
+    if (world.is_strict && newest < sent->floor)
+        broken("never_goes_back", "person %u sees number %llu of %u, and %llu before",
+               person->number, (unsigned long long)newest, sent->target,
+               (unsigned long long)sent->floor);
+    check_note_seen(person, sent->target, newest);
 }
 
 static int room_of(const char *name)
@@ -299,6 +324,7 @@ void check_event(struct person *person, const Jackdaw__Event *event)
         broken("no_holes", "person %u is told number %llu of %s after %llu", person->number,
                (unsigned long long)event->number, event->room, (unsigned long long)*last);
     *last = event->number;
+    check_note_seen(person, (unsigned)room, event->number);
 }
 
 /* Whether everybody who kept their state was told everything that was said in the rooms. */

@@ -178,6 +178,7 @@ static void leave(void)
     if (!world.may_leave || master == NULL || !asked->is_up || !sim_chance(100))
         return;
     world.may_leave = false;
+    leaver->may_leave = true;
     trace("s%u is told that s%u shall leave", asked->number + 1, leaver->number + 1);
     process_enter(&asked->process);
     enum error error = cluster_leave(asked->core.cluster, (uint16_t)(leaver->number + 1));

@@ -63,6 +63,8 @@ static void on_ended(void *context, const struct client_result *result)
         sent->is_acked = true;
         sent->room_number = result->reply.send->number;
     }
+    if (sent->kind == SENT_HISTORY && result->status == STATUS_OK)
+        check_history(sent, result->reply.history);
     trace("p%u: %llu ended: %s %s", person->number, (unsigned long long)sent->number,
           status_name(result->status), result->error);
     world.stats.acks++;
@@ -102,8 +104,14 @@ static void ask(struct person *person)
         request.name = request.call == CLIENT_INVITE ? "p0" : NULL;
         if (request.call == CLIENT_INVITE || request.call == CLIENT_LEAVE)
             (void)snprintf(room, sizeof room, "extra%u", (unsigned)(sim_now() / (2 * SECOND)));
+    } else if (dice < 55) {
+        request.call = CLIENT_HISTORY;
     }
-    sent->floor = sent->kind == SENT_ROOM ? world.acked_number[sent->target] : 0;
+    if (request.call == CLIENT_HISTORY)
+        sent->kind = SENT_HISTORY;
+    sent->floor = sent->kind == SENT_ROOM      ? world.acked_number[sent->target]
+                  : sent->kind == SENT_HISTORY ? person->seen_number[sent->target]
+                                               : 0;
     struct error_text why;
     person->open++;
     if (client_ask(person->client, &request, on_ended, sent, &why) != OK) {
@@ -317,6 +325,7 @@ static void forget_state(struct person *person)
         if (!person->sent[i]->is_ended)
             person->sent[i]->is_lost = true;
     memset(person->last_number, 0, sizeof person->last_number);
+    memset(person->seen_number, 0, sizeof person->seen_number);
     for (unsigned i = 0; i < PEOPLE_MAX; i++)
         for (size_t k = 0; k < world.people[i].sent_count; k++)
             world.people[i].sent[k]->told &= ~(1u << person->number);

@@ -157,12 +157,14 @@ struct server {
     unsigned number; /* 0 ..; the id is number + 1 */
     bool is_up;
     bool has_left;
+    bool may_leave; /* was told to, and may do so at any time */
     bool is_stopping;
     bool forwards;             /* --forward */
     bool was_emptied;          /* once a run */
     bool is_to_be_emptied;     /* its next death takes the disk along */
     const struct store *store; /* the one at the last look: another one means a snapshot */
     uint64_t orphans;          /* at the last look */
+    uint64_t reads;            /* the same: that it answered as a slave */
     uint64_t restart_at;       /* UINT64_MAX: none scheduled */
     char internal[32];
     char client[32];
@@ -172,7 +174,7 @@ struct server {
 };
 
 struct person;
-enum request_kind { SENT_ROOM, SENT_PERSON, SENT_NOWHERE, SENT_JOIN, SENT_OTHER };
+enum request_kind { SENT_ROOM, SENT_PERSON, SENT_NOWHERE, SENT_JOIN, SENT_HISTORY, SENT_OTHER };
 struct request_record {
     struct person *person;
     uint64_t number; /* of the person's messages, from 1 */
@@ -187,7 +189,8 @@ struct request_record {
     unsigned told;        /* bit for each person who was told it */
     bool was_told_status;
     enum status told_status;
-    uint64_t floor; /* highest acked room_number of the room when it was asked */
+    uint64_t floor; /* highest acked room_number of the room when it was asked; of a history: the
+                       highest that the session had seen */
     unsigned found; /* at the end, on one server */
 };
 
@@ -207,6 +210,7 @@ struct person {
     size_t open;                 /* requests under way */
     uint64_t answers;            /* for good */
     uint64_t last_number[ROOMS]; /* read */
+    uint64_t seen_number[ROOMS]; /* the highest that its session has seen in any way */
     bool was_killed;
     bool may_repeat; /* its client was killed and is told a last few events again */
     bool was_blank;  /* its client has begun without a state file since the set-up */
@@ -216,7 +220,7 @@ struct person {
 
 struct stats {
     uint64_t runs, steps, us, acks, events, crashes, powers, kills, faults, epoch_starts, snapshots,
-        orphans, restarts, messages, emptied, blanks, strangers, splits;
+        orphans, restarts, messages, emptied, blanks, strangers, splits, reads, histories;
     uint64_t deltas[DELTA_KINDS]; /* in the logs at the end, by kind */
 };
 
@@ -274,6 +278,8 @@ void check_reset(void);
 void check_server(struct server *server); /* after each of its turns */
 void check_acked(struct request_record *sent);
 void check_event(struct person *person, const Jackdaw__Event *event);
+void check_history(struct request_record *sent, const Jackdaw__HistoryReply *reply);
+void check_note_seen(struct person *person, unsigned room, uint64_t number);
 bool check_everything_told(void);
 bool check_converged(const char **why);
 void check_final(void);

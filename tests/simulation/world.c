@@ -407,11 +407,11 @@ static void set_up(void)
 {
     world.is_quiet = true;
     unsigned turn = (unsigned)sim_below(world.options.servers);
-    bool forwards = sim_chance(300);
+    bool forwards = sim_chance(900);
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];
         server->number = i;
-        server->forwards = forwards && sim_chance(700);
+        server->forwards = forwards && sim_chance(900);
         unsigned host = 1 + (i + turn) % world.options.servers;
         (void)snprintf(server->internal, sizeof server->internal, "10.0.0.%u:2626", host);
         (void)snprintf(server->client, sizeof server->client, "10.0.0.%u:2625", host);
@@ -475,13 +475,14 @@ static void split(void)
     run_until(is_settled, CONVERGE_WITHIN, "not one master and equal logs");
 }
 
-/* One server is killed and stays dead: the others serve. */
+/* One server is killed and stays dead: the others serve. A server that leaves meanwhile would be a second
+ * loss. */
 static void lose_one(void)
 {
     unsigned least = world.options.policy == REPLICA_QUORUM ? 3 : 2;
     unsigned members = 0;
     for (unsigned i = 0; i < world.options.servers; i++)
-        members += !world.servers[i].has_left;
+        members += !world.servers[i].has_left && !world.servers[i].may_leave;
     struct server *server = &world.servers[sim_below(world.options.servers)];
     if (members < least || server->has_left)
         return;
@@ -541,6 +542,8 @@ static void add(struct stats *totals, const struct stats *stats)
     totals->blanks += stats->blanks;
     totals->strangers += stats->strangers;
     totals->splits += stats->splits;
+    totals->reads += stats->reads;
+    totals->histories += stats->histories;
     for (size_t i = 0; i < DELTA_KINDS; i++)
         totals->deltas[i] += stats->deltas[i];
     totals->restarts += stats->restarts;
