@@ -90,8 +90,10 @@ enum error load_fixture_open(struct load_fixture *load_fixture, struct bench *be
  * with --address. */
 enum error load_fixture_add_slave(struct load_fixture *load_fixture, bool wait,
                                   struct error_text *why);
+/* Where all clients but the first are, who is at the master. */
+enum load_places { PLACES_MASTER, PLACES_ALL, PLACES_SLAVES };
 enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, size_t room_size,
-                             struct error_text *why);
+                             enum load_places places, struct error_text *why);
 /* False: the server did not end well. */
 bool load_fixture_close(struct load_fixture *load_fixture);
 
@@ -100,6 +102,7 @@ struct load_run {
     const char *name;
     struct load_fixture_options options;
     size_t room_size;
+    enum load_places places;
     void (*run)(struct bench *bench, struct load_fixture *load_fixture,
                 const struct load_run *load_run);
     const void *context;
@@ -124,6 +127,8 @@ struct send_case {
 };
 void scenario_send(struct bench *bench, const struct send_case *what);
 void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target);
+/* The same with the receivers on other servers, too; the master's processor time counts. */
+void scenario_readers(struct bench *bench);
 void scenario_idle(struct bench *bench);
 /* Keeps idle clients connected until a signal ends the program: a burden for other measurements. */
 void scenario_hold(struct bench *bench);

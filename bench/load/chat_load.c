@@ -29,7 +29,7 @@ static const struct option_spec specs[] = {
            OPTION_FIELD(struct settings, server_pid)),
 
     OPTION(STRINGS, "What to run", "scenarios", "NAME",
-           "limits,replies,send,one_room,lockstep,pipelined,idle,cluster,join",
+           "limits,replies,send,one_room,lockstep,pipelined,idle,cluster,readers,join",
            "which ones, in this order within each round", OPTION_FIELD(struct settings, scenarios),
            .letter = 's'),
     OPTION(STRINGS, "What to run", "sends", "CxD", "1x1,64x1,64x16",
@@ -43,7 +43,7 @@ static const struct option_spec specs[] = {
     OPTION(UNSIGNED, "What to run", "idle_clients", "COUNT", "1000", "for idle and hold",
            OPTION_FIELD(struct settings, idle_clients), .min = 2, .max = 100000),
     OPTION(UNSIGNED, "What to run", "servers", "COUNT", "3",
-           "for cluster: send, with so many servers on this machine",
+           "for cluster and readers: so many servers on this machine",
            OPTION_FIELD(struct settings, servers), .min = 2, .max = LOAD_FIXTURE_SERVERS_MAX),
     OPTION(UNSIGNED, "What to run", "join_messages", "COUNT", "500000",
            "for join: written before a slave joins", OPTION_FIELD(struct settings, join_messages),
@@ -162,10 +162,10 @@ static const struct {
     const char *name;
     void (*run)(struct bench *bench);
 } scenarios[] = {
-    {"limits", run_limits},     {"replies", run_replies},   {"send", run_sends},
-    {"one_room", run_one_room}, {"lockstep", run_lockstep}, {"pipelined", run_pipelined},
-    {"idle", scenario_idle},    {"hold", scenario_hold},    {"cluster", run_cluster},
-    {"join", run_join},
+    {"limits", run_limits},     {"replies", run_replies},      {"send", run_sends},
+    {"one_room", run_one_room}, {"lockstep", run_lockstep},    {"pipelined", run_pipelined},
+    {"idle", scenario_idle},    {"hold", scenario_hold},       {"cluster", run_cluster},
+    {"join", run_join},         {"readers", scenario_readers},
 };
 #define SCENARIO_COUNT (sizeof scenarios / sizeof *scenarios)
 
@@ -184,7 +184,7 @@ static enum error check_settings(const struct settings *settings, struct error_t
             return error_set(
                 why, ERROR_INVALID,
                 "there is no scenario %s: take some of limits, replies, send, one_room, "
-                "lockstep, pipelined, idle, hold, cluster and join",
+                "lockstep, pipelined, idle, hold, cluster, readers and join",
                 settings->scenarios.items[i]);
     for (size_t i = 0; i < settings->sends.count; i++) {
         size_t clients;

@@ -209,11 +209,19 @@ static void prepare(struct client *client, size_t index, const struct client_poo
     (void)!getrandom(client->token, sizeof client->token, 0);
 }
 
-static void start_more(struct pool *pool, const struct address *address)
+static const struct address *place_of(const struct client_pool_options *options, size_t client)
+{
+    if (client == 0 || options->places_count == 0)
+        return &options->address;
+    return &options->places[(client - 1) % options->places_count];
+}
+
+static void start_more(struct pool *pool, const struct client_pool_options *options)
 {
     while (pool->started < pool->count && pool->started - pool->ready < SETUP_AT_ONCE) {
         struct error_text why;
         struct client *client = &pool->clients[pool->started++];
+        const struct address *address = place_of(options, client->index);
         if (connection_open(&client->connection, &pool->loop, address, &why) != OK) {
             client_pool_fail(pool, "%s", why.text);
             return;
@@ -247,7 +255,7 @@ enum error client_pool_open(struct pool *pool, const struct client_pool_options 
     while (pool->ready < pool->count && !client_pool_has_failed(pool)) {
         if (interrupted() || pool->loop.now_ns >= end)
             client_pool_fail(pool, "only %zu of %zu clients got in", pool->ready, pool->count);
-        start_more(pool, &options->address);
+        start_more(pool, options);
         retry(pool);
         loop_turn(&pool->loop, TURN_MS);
     }

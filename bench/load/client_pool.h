@@ -54,8 +54,10 @@ struct pool {
 struct client_pool_options {
     struct address address;
     size_t count;
-    size_t room_size; /* so many share a room; 1: each has its own */
-    const char *tag;  /* makes names differ from those of another run: 1 to 16 letters and digits */
+    size_t room_size;             /* so many share a room; 1: each has its own */
+    const struct address *places; /* of all clients but the first, in turn; borrowed */
+    size_t places_count;          /* 0: all are at address */
+    const char *tag; /* makes names differ from those of another run: 1 to 16 letters and digits */
 };
 
 /* Returns when every client is ready. *client pool: ended with client_pool_close, also after an error. The

@@ -86,11 +86,18 @@ enum error load_fixture_add_slave(struct load_fixture *load_fixture, bool wait,
 }
 
 enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, size_t room_size,
-                             struct error_text *why)
+                             enum load_places places, struct error_text *why)
 {
+    struct address addresses[LOAD_FIXTURE_SERVERS_MAX];
+    size_t first = places == PLACES_SLAVES ? 1 : 0;
+    size_t count = places == PLACES_MASTER ? 0 : load_fixture->count - first;
+    for (size_t i = 0; i < count; i++)
+        addresses[i] = node_address(&load_fixture->nodes[first + i]);
     struct client_pool_options options = {.address = load_fixture->address,
                                           .count = clients,
                                           .room_size = room_size,
+                                          .places = addresses,
+                                          .places_count = count,
                                           .tag = load_fixture->tag};
     return client_pool_open(&load_fixture->pool, &options, why);
 }
@@ -137,8 +144,8 @@ void bench_run(struct bench *bench, const struct load_run *load_run)
     struct error_text why;
     enum error error = load_fixture_open(&load_fixture, bench, &load_run->options, &why);
     if (error == OK)
-        error =
-            load_fixture_fill(&load_fixture, load_run->options.clients, load_run->room_size, &why);
+        error = load_fixture_fill(&load_fixture, load_run->options.clients, load_run->room_size,
+                                  load_run->places, &why);
     if (error == OK)
         load_run->run(bench, &load_fixture, load_run);
     if (error == OK && client_pool_has_failed(&load_fixture.pool))

@@ -196,7 +196,7 @@ static void release(struct deliver_run *run)
 
 struct deliver_case {
     size_t in_flight;
-    double target;
+    double target; /* 0: none */
 };
 
 static void add_row(struct bench *bench, struct deliver_run *run, const char *name, double target)
@@ -205,7 +205,8 @@ static void add_row(struct bench *bench, struct deliver_run *run, const char *na
     run->deliveries.retries = run->sends.retries;
     run->deliveries.errors += run->sends.errors + (client_pool_has_failed(run->pool) ? 1 : 0);
     measure_metric(&run->deliveries, name, "deliveries/s", &metric);
-    metric_target(&metric, TARGET_AT_LEAST, target);
+    if (target > 0)
+        metric_target(&metric, TARGET_AT_LEAST, target);
     bench_add(bench, &metric);
 }
 
@@ -239,4 +240,31 @@ void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, d
                                         .room_size = clients,
                                         .run = run_deliver,
                                         .context = &what});
+}
+
+static void run_readers(struct bench *bench, const char *name, size_t receivers,
+                        enum load_places places)
+{
+    const struct deliver_case what = {.in_flight = 1};
+    bench_run(bench, &(struct load_run){
+                         .name = name,
+                         .options = {.clients = 1 + receivers, .servers = bench->settings->servers},
+                         .room_size = 1 + receivers,
+                         .places = places,
+                         .run = run_deliver,
+                         .context = &what});
+}
+
+void scenario_readers(struct bench *bench)
+{
+    size_t receivers = bench->settings->receivers;
+    if (bench->settings->address.port != 0) {
+        bench_complain(bench, "readers", "goes without --address: it starts its own servers");
+        return;
+    }
+    run_readers(bench, "readers at the master", receivers, PLACES_MASTER);
+    run_readers(bench, "readers at all servers", receivers, PLACES_ALL);
+    run_readers(bench, "readers at the slaves", receivers, PLACES_SLAVES);
+    run_readers(bench, "one reader at the master", 1, PLACES_MASTER);
+    run_readers(bench, "one reader at a slave", 1, PLACES_SLAVES);
 }

@@ -59,7 +59,7 @@ static enum error run_in(struct bench *bench, struct load_fixture *load_fixture,
 {
     size_t half = (bench->settings->idle_clients + 1) / 2;
     struct memory before = usage_memory(load_fixture->server);
-    enum error error = load_fixture_fill(load_fixture, half, ROOM_SIZE, why);
+    enum error error = load_fixture_fill(load_fixture, half, ROOM_SIZE, PLACES_MASTER, why);
     if (error != OK)
         return error;
     listen_all(&load_fixture->pool);
@@ -67,7 +67,10 @@ static enum error run_in(struct bench *bench, struct load_fixture *load_fixture,
     char tag[BENCH_TAG_SIZE + 1];
     (void)snprintf(tag, sizeof tag, "%.15sb", load_fixture->tag);
     error = client_pool_open(
-        second, &(struct client_pool_options){load_fixture->address, half, ROOM_SIZE, tag}, why);
+        second,
+        &(struct client_pool_options){
+            .address = load_fixture->address, .count = half, .room_size = ROOM_SIZE, .tag = tag},
+        why);
     if (error != OK)
         return error;
     listen_all(second);
