@@ -187,22 +187,26 @@ static void send_waiting(struct route *route)
             send(passage);
 }
 
-static void refuse_waiting(struct route *route)
+static void refuse_waiting(struct route *route, const char *text)
 {
     struct passage *passage, *next;
     DL_FOREACH_SAFE(route->forward->passages, passage, next)
         if (passage->route == route && passage->input != NULL)
-            end_unsent(passage, STATUS_UNAVAILABLE, RETRY_MS,
-                       "another cluster has the address of the master");
+            end_unsent(passage, STATUS_UNAVAILABLE, RETRY_MS, text);
 }
 
 static void on_info(const Jackdaw__InfoReply *reply, void *context)
 {
     struct route *route = context;
     struct forward *forward = route->forward;
+    enum status status = route->info_result.status;
     route->is_asking = false;
-    if (reply == NULL)
-        return; /* asked again when it is connected again, or the next call comes */
+    if (status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED)
+        return; /* the connection is lost: asked again when it is connected again */
+    if (reply == NULL) {
+        refuse_waiting(route, "the master does not answer");
+        return;
+    }
     route->is_checked = reply->cluster.len == sizeof forward->cluster &&
                         memcmp(reply->cluster.data, forward->cluster, sizeof forward->cluster) == 0;
     if (route->is_checked) {
@@ -212,7 +216,7 @@ static void on_info(const Jackdaw__InfoReply *reply, void *context)
     log_warning_paced(forward->address, "server", "forward_failed",
                       log_string("master", forward->address),
                       log_string("error", "a server of another cluster has this address"));
-    refuse_waiting(route);
+    refuse_waiting(route, "another cluster has the address of the master");
 }
 
 static void check_cluster(struct route *route)

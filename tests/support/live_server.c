@@ -176,20 +176,24 @@ void live_server_stop(struct live_server *live)
     free_live(live);
 }
 
-static void connect(struct device *device, const struct live_server *live)
+static void connect(struct device *device, const struct address *address)
 {
     struct error_text why = {.text = ""};
-    struct rpc_channel_options options = {.address = *live_server_address(live),
-                                          .queue = device->queue};
+    struct rpc_channel_options options = {.address = *address, .queue = device->queue};
     if (rpc_channel_open(&device->channel, &options, &why) != OK)
         fail_msg("%s", why.text);
 }
 
 void device_open(struct device *device, const struct live_server *live)
 {
+    device_open_at(device, live_server_address(live));
+}
+
+void device_open_at(struct device *device, const struct address *address)
+{
     *device = (struct device){.timeout_ms = LIVE_SERVER_PATIENCE_MS};
     assert_int_equal(task_queue_new(&device->queue), OK);
-    connect(device, live);
+    connect(device, address);
 }
 
 void device_close(struct device *device)
@@ -205,7 +209,7 @@ void device_reopen(struct device *device, const struct live_server *live)
 {
     rpc_channel_close(device->channel);
     (void)task_queue_run(device->queue, SIZE_MAX);
-    connect(device, live);
+    connect(device, live_server_address(live));
 }
 
 void device_turn(struct device *device, int timeout_ms)

@@ -55,6 +55,8 @@ struct device {
 };
 
 void device_open(struct device *device, const struct live_server *live);
+/* The same at any other place. */
+void device_open_at(struct device *device, const struct address *address);
 void device_close(struct device *device);
 /* Connects anew, to the same or another server, with the same session. */
 void device_reopen(struct device *device, const struct live_server *live);

@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "probe.h"
 #include "server/forward.h"
+#include "support/folder.h"
+#include "support/live_server.h"
 #include "support/test.h"
 
 #include <fcntl.h>
@@ -23,12 +25,14 @@ struct slave {
     struct forward *forward;
     struct forward_options options;
     ProtobufCService service;
+    ProtobufCService chat;
     struct address address;
     pthread_t thread;
     atomic_bool is_started;
     atomic_bool stopping;
     atomic_size_t open_calls;
     char wanted[ADDRESS_TEXT_SIZE]; /* whom to; read when is_wanted */
+    const uint8_t *cluster;         /* that it must be of; NULL: any */
     atomic_bool is_wanted;
 };
 
@@ -61,6 +65,7 @@ static void start(struct slave *slave)
                                          .admit_context = slave};
     ASSERT(rpc_server_new(&slave->server, &options, &why) == OK);
     ASSERT(rpc_server_add(slave->server, &slave->service, NULL) == OK);
+    ASSERT(rpc_server_add(slave->server, &slave->chat, NULL) == OK);
     ASSERT(rpc_server_listen(slave->server, &why) == OK);
     rpc_server_address(slave->server, &slave->address);
     atomic_store(&slave->is_started, true);
@@ -73,7 +78,8 @@ static void *serve(void *argument)
     while (!atomic_load(&slave->stopping)) {
         task_queue_wait(slave->queue, 20);
         if (atomic_load(&slave->is_wanted)) {
-            forward_to(slave->forward, slave->wanted[0] == '\0' ? NULL : slave->wanted, NULL);
+            forward_to(slave->forward, slave->wanted[0] == '\0' ? NULL : slave->wanted,
+                       slave->cluster);
             atomic_store(&slave->is_wanted, false);
         }
         (void)task_queue_run(slave->queue, SIZE_MAX);
@@ -92,7 +98,8 @@ static void *serve(void *argument)
 
 static void slave_open(struct slave *slave, size_t calls_max, const char *authority)
 {
-    *slave = (struct slave){.service = {.descriptor = &probe__probe__descriptor, .invoke = never}};
+    *slave = (struct slave){.service = {.descriptor = &probe__probe__descriptor, .invoke = never},
+                            .chat = {.descriptor = &jackdaw__chat__descriptor, .invoke = never}};
     assert_int_equal(task_queue_new(&slave->queue), OK);
     slave->options = (struct forward_options){
         .queue = slave->queue, .calls_max = calls_max, .tls_authority = authority};
@@ -175,6 +182,54 @@ ROW_TEST(test_forward__the_clients_address_and_the_position)
     assert_non_null(strstr(outcome.text, " via 127.0.0.1:"));
     assert_int_equal(outcome.result.position.epoch, 70);
     assert_int_equal(outcome.result.position.seq, 8);
+}
+
+/* A chat server, and a slave that takes it for the master of `cluster`. Returns how Info ends there. */
+static enum status ask_through(const struct live_server *live, const uint8_t *cluster,
+                               uint8_t found[static FORWARD_CLUSTER_BYTES])
+{
+    struct slave slave;
+    struct device device;
+    struct answer answer = {.context = NULL};
+    slave_open(&slave, 0, NULL);
+    slave.cluster = cluster;
+    slave_follow(&slave, live_server_address(live));
+    device_open_at(&device, &slave.address);
+    ASK(&device, &answer, "Info", Info, INFO, r.client = (char *)"test");
+    const Jackdaw__InfoReply *reply = (const Jackdaw__InfoReply *)answer.reply;
+    enum status status = answer.status;
+    if (reply != NULL && reply->cluster.len == FORWARD_CLUSTER_BYTES)
+        memcpy(found, reply->cluster.data, FORWARD_CLUSTER_BYTES);
+    answer_clear(&answer);
+    device_close(&device);
+    slave_close(&slave);
+    return status;
+}
+
+/* No call reaches a server of another cluster at the master's address. */
+TEST(test_forward__to_another_cluster)
+{
+    char *folder = folder_new();
+    struct live_server *live = live_server_start(folder, NULL);
+    uint8_t cluster[FORWARD_CLUSTER_BYTES];
+    assert_int_equal(ask_through(live, NULL, cluster), STATUS_OK);
+    assert_int_equal(ask_through(live, cluster, cluster), STATUS_OK);
+    cluster[0] ^= 1;
+    assert_int_equal(ask_through(live, cluster, (uint8_t[FORWARD_CLUSTER_BYTES]){0}),
+                     STATUS_UNAVAILABLE);
+    live_server_stop(live);
+    folder_remove(folder);
+}
+
+/* The probe does not know Info. */
+ROW_TEST(test_forward__to_a_server_of_something_else)
+{
+    static const uint8_t cluster[FORWARD_CLUSTER_BYTES] = {1};
+    f->slave.cluster = cluster;
+    slave_follow(&f->slave, NULL);
+    slave_follow(&f->slave, probe_address(f->master));
+    assert_int_equal(client_ask(&f->client, "hello", 0).result.status, STATUS_UNAVAILABLE);
+    assert_int_equal(probe_counters(f->master)->echoed, 0);
 }
 
 /* All that a refusal tells, but not whom to ask instead: the client asks this server. */

@@ -361,31 +361,36 @@ SAMPLE_TEST(test_print__json)
 {
     f->reply.log_bytes = 92000;
     f->reply.log_keep_bytes = 1048576;
+    f->reply.reads = 12;
+    f->reply.forwarded = 5;
     char *text = printed(&f->reply, true);
     assert_string_equal(strchr(text, '\n'), "\n"); /* one line */
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
     const char *server, *role, *master_client, *durability;
-    json_int_t requests, entries, needed, keep;
+    json_int_t requests, entries, needed, keep, reads, forwarded;
     json_int_t id, master, epoch, servers, in_sync, last_seq, committed_epoch, orphans, clients, up;
     json_t *members;
     int checking;
     assert_int_equal(
         json_unpack(object,
                     "{s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
-                    "s:I,s:I,s:n,s:I,s:I,s:I,s:I,s:n,s:b,s:n!}",
+                    "s:I,s:I,s:n,s:I,s:I,s:I,s:I,s:I,s:I,s:n,s:b,s:n!}",
                     "server", &server, "id", &id, "role", &role, "master", &master, "master_client",
                     &master_client, "epoch", &epoch, "durability", &durability, "servers", &servers,
                     "in_sync", &in_sync, "last", "seq", &last_seq, "epoch", &epoch, "committed",
                     "epoch", &committed_epoch, "seq", &last_seq, "members", &members, "orphans",
                     &orphans, "log_needed_bytes", &needed, "log_keep_bytes", &keep, "log_needed_by",
-                    "clients", &clients, "uptime_ms", &up, "poison_requests", &requests,
-                    "poison_entries", &entries, "checked_ms", "checking", &checking, "damage"),
+                    "clients", &clients, "reads", &reads, "forwarded", &forwarded, "uptime_ms", &up,
+                    "poison_requests", &requests, "poison_entries", &entries, "checked_ms",
+                    "checking", &checking, "damage"),
         0);
     assert_int_equal(requests, 0);
     assert_int_equal(entries, 0);
     assert_int_equal(needed, 92000);
     assert_int_equal(keep, 1048576);
+    assert_int_equal(reads, 12);
+    assert_int_equal(forwarded, 5);
     assert_int_equal(master, 1);
     assert_int_equal(servers, 3);
     assert_int_equal(in_sync, 2);

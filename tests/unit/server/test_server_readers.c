@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Two whole servers: what the slave answers by itself, and what its clients learn of those at the master. */
 #include "base/clock.h"
+#include "server/core.h"
 #include "support/folder.h"
 #include "support/live_server.h"
 #include "support/test.h"
@@ -187,6 +188,59 @@ READERS_TEST(test_position__a_server_that_is_behind_says_so)
     assert_int_equal(list_rooms(&f->ann), STATUS_OK);
 }
 
+enum { WAITING_EACH = READS_WAITING_MAX / 2 + 1, WAITING_DEVICES = 2 };
+
+static bool have_ended(const struct answer answers[WAITING_EACH])
+{
+    for (size_t i = 0; i < WAITING_EACH; i++)
+        if (!answers[i].ended)
+            return false;
+    return true;
+}
+
+/* All devices ask at once. Returns how many requests were refused because too many wait. */
+static size_t ask_at_once(struct device devices[WAITING_DEVICES])
+{
+    static struct answer answers[WAITING_DEVICES][WAITING_EACH];
+    Jackdaw__ListRoomsRequest request = JACKDAW__LIST_ROOMS_REQUEST__INIT;
+    size_t refused = 0;
+    for (size_t i = 0; i < WAITING_DEVICES; i++)
+        for (size_t k = 0; k < WAITING_EACH; k++)
+            ask_start(&devices[i], &answers[i][k], "ListRooms", &request.base, 0);
+    while (!have_ended(answers[0]) || !have_ended(answers[1]))
+        for (size_t i = 0; i < WAITING_DEVICES; i++)
+            device_turn(&devices[i], 1);
+    for (size_t i = 0; i < WAITING_DEVICES; i++)
+        for (size_t k = 0; k < WAITING_EACH; k++) {
+            bool is_refused = answers[i][k].status == STATUS_RESOURCE_EXHAUSTED;
+            assert_true(is_refused || answers[i][k].status == STATUS_UNAVAILABLE);
+            assert_true(answers[i][k].retry_ms > 0);
+            refused += strstr(answers[i][k].message, "for this server to catch up") != NULL;
+        }
+    return refused;
+}
+
+/* On a slow machine the first ones no longer wait when the last ones come: then they ask again. */
+READERS_TEST(test_position__as_many_as_may_wait)
+{
+    struct device devices[WAITING_DEVICES];
+    struct answer now;
+    ASK(&f->ann, &now, "ListRooms", ListRooms, LIST_ROOMS, r.limit = 1);
+    for (size_t i = 0; i < WAITING_DEVICES; i++) {
+        device_open(&devices[i], f->slave);
+        memcpy(devices[i].token, f->ann.token, sizeof f->ann.token);
+        devices[i].token_size = f->ann.token_size;
+        devices[i].position = now.result.position;
+        devices[i].position.seq += 1000;
+    }
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    while (ask_at_once(devices) == 0)
+        assert_true(clock_monotonic_ms() < until_ms);
+    for (size_t i = 0; i < WAITING_DEVICES; i++)
+        device_close(&devices[i]);
+    answer_clear(&now);
+}
+
 /* ---- what the feed brings ---- */
 
 struct event_count {
@@ -288,6 +342,61 @@ TEST_ON(test_presence__back_at_the_slave, struct readers, quiet_begin, readers_e
     assert_int_equal(list_rooms(&f->ann), STATUS_OK);
     while (!is_online(&f->bob, "ann"))
         assert_true(clock_monotonic_ms() < until_ms);
+}
+
+/* More sessions than one message of news has fall silent in one second. */
+TEST_ON(test_presence__of_many_at_once, struct readers, quiet_begin, readers_end)
+{
+    enum { MANY = NEWS_ITEMS_MAX + 50 };
+    static uint8_t tokens[MANY][CHAT_TOKEN_BYTES];
+    static struct answer answers[MANY];
+    struct device many;
+    Jackdaw__ListRoomsRequest request = JACKDAW__LIST_ROOMS_REQUEST__INIT;
+    char name[16];
+    device_open(&many, f->master);
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "many%u", i);
+        assert_int_equal(device_register(&many, name), STATUS_OK);
+        assert_int_equal(device_login(&many, name), STATUS_OK);
+        memcpy(tokens[i], many.token, sizeof tokens[i]);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        memcpy(many.token, tokens[i], sizeof tokens[i]);
+        ask_start(&many, &answers[i], "ListRooms", &request.base, 0);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        answer_wait(&many, &answers[i]);
+        answer_clear(&answers[i]);
+    }
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "many%u", i);
+        while (is_online(&f->ann, name))
+            assert_true(clock_monotonic_ms() < until_ms);
+    }
+    device_close(&many);
+}
+
+/* A slave takes the news in their order, and notices which are missing. */
+TEST(test_news_take__a_gap_is_noticed)
+{
+    static struct core core;
+    uint64_t session = 7;
+    Jackdaw__News news = JACKDAW__NEWS__INIT;
+    news.present = &session;
+    news.n_present = 1;
+    for (news.number = 1; news.number <= NEWS_ITEMS_MAX; news.number++)
+        assert_true(news_take(&core, &news));
+    assert_false(news_take(&core, &news)); /* no room: as if it were missing */
+    assert_int_equal(core.news.presence_count, NEWS_ITEMS_MAX);
+    news_restart(&core.news);
+    news.number = 1;
+    assert_true(news_take(&core, &news));
+    assert_true(news_take(&core, &news)); /* doubled */
+    assert_int_equal(core.news.presence_count, 1);
+    news.number = 3;
+    assert_false(news_take(&core, &news));
+    assert_int_equal(core.news.number, 1);
 }
 
 /* What a device at the slave has received, the account's other devices need not receive again. */
