@@ -276,8 +276,10 @@ static void set_typing(struct device *device)
 
 READERS_TEST(test_news__typing_and_messages_reach_the_slaves_receivers)
 {
-    struct event_count seen = {.typing = 0};
-    struct answer stream = {.context = &seen, .each = note_events};
+    static struct event_count seen; /* the stream ends after the body */
+    static struct answer stream;
+    seen = (struct event_count){.typing = 0};
+    stream = (struct answer){.context = &seen, .each = note_events};
     struct counters before = counters_at(&f->ann);
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
     ask_start(&f->ann, &stream, "Receive", &request.base, 16);
@@ -286,7 +288,6 @@ READERS_TEST(test_news__typing_and_messages_reach_the_slaves_receivers)
     set_typing(&f->bob);
     DEVICE_WAIT(&f->ann, seen.typing == 1);
     assert_int_equal(counters_at(&f->ann).forwarded, before.forwarded);
-    answer_clear(&stream);
 }
 
 static bool is_online(struct device *device, const char *name)
@@ -312,8 +313,10 @@ static void quiet_begin(struct readers *readers)
 TEST_ON(test_presence__the_master_hears_a_session_at_the_slave, struct readers, quiet_begin,
         readers_end)
 {
-    struct event_count seen = {.typing = 0};
-    struct answer stream = {.context = &seen, .each = note_events};
+    static struct event_count seen; /* the stream ends after the body */
+    static struct answer stream;
+    seen = (struct event_count){.typing = 0};
+    stream = (struct answer){.context = &seen, .each = note_events};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
     struct device eve;
     device_enter(&eve, f->master, "eve", NULL);
@@ -330,7 +333,6 @@ TEST_ON(test_presence__the_master_hears_a_session_at_the_slave, struct readers, 
     DEVICE_WAIT(&f->ann, seen.online == 1);
     assert_true(is_online(&f->ann, "bob"));
     device_close(&eve);
-    answer_clear(&stream);
 }
 
 /* Heard at the slave after a silence: those at the master learn it. */
