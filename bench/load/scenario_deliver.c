@@ -243,9 +243,11 @@ void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, d
 }
 
 static void run_readers(struct bench *bench, const char *name, size_t receivers,
-                        enum load_places places)
+                        enum load_places places, size_t in_flight)
 {
-    const struct deliver_case what = {.in_flight = 1};
+    const struct deliver_case what = {.in_flight = in_flight};
+    if (interrupted())
+        return;
     bench_run(bench, &(struct load_run){
                          .name = name,
                          .options = {.clients = 1 + receivers, .servers = bench->settings->servers},
@@ -258,13 +260,17 @@ static void run_readers(struct bench *bench, const char *name, size_t receivers,
 void scenario_readers(struct bench *bench)
 {
     size_t receivers = bench->settings->receivers;
+    size_t many = bench->settings->in_flight;
     if (bench->settings->address.port != 0) {
         bench_complain(bench, "readers", "goes without --address: it starts its own servers");
         return;
     }
-    run_readers(bench, "readers at the master", receivers, PLACES_MASTER);
-    run_readers(bench, "readers at all servers", receivers, PLACES_ALL);
-    run_readers(bench, "readers at the slaves", receivers, PLACES_SLAVES);
-    run_readers(bench, "one reader at the master", 1, PLACES_MASTER);
-    run_readers(bench, "one reader at a slave", 1, PLACES_SLAVES);
+    run_readers(bench, "readers at the master", receivers, PLACES_MASTER, 1);
+    run_readers(bench, "readers at all servers", receivers, PLACES_ALL, 1);
+    run_readers(bench, "readers at the slaves", receivers, PLACES_SLAVES, 1);
+    run_readers(bench, "pipelined at the master", receivers, PLACES_MASTER, many);
+    run_readers(bench, "pipelined at all servers", receivers, PLACES_ALL, many);
+    run_readers(bench, "pipelined at the slaves", receivers, PLACES_SLAVES, many);
+    run_readers(bench, "one reader at the master", 1, PLACES_MASTER, 1);
+    run_readers(bench, "one reader at a slave", 1, PLACES_SLAVES, 1);
 }
