@@ -64,20 +64,26 @@ static void wait_until_here(struct device *device)
     }
 }
 
-static void readers_open(struct readers *readers, const char *option)
+static void readers_open_with(struct readers *readers, const char *const options[static 4])
 {
     char address[ADDRESS_TEXT_SIZE];
     char masters[ADDRESS_TEXT_SIZE + 20];
     readers->folder = folder_new();
-    readers->master = live_server_start(readers->folder, (const char *[]){option, NULL});
+    readers->master = live_server_start(readers->folder, options);
     address_format(live_server_internal_address(readers->master), address);
     (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
-    readers->slave = live_server_start(
-        readers->folder, (const char *[]){"--id=2", "--role=slave", masters, option, NULL});
+    readers->slave = live_server_start(readers->folder,
+                                       (const char *[]){"--id=2", "--role=slave", masters,
+                                                        options[0], options[1], options[2], NULL});
     device_enter(&readers->bob, readers->master, "bob", "lobby");
     device_enter(&readers->ann, readers->master, "ann", "lobby");
     device_reopen(&readers->ann, readers->slave);
     wait_until_here(&readers->ann);
+}
+
+static void readers_open(struct readers *readers, const char *option)
+{
+    readers_open_with(readers, (const char *[4]){option});
 }
 
 static void readers_begin(struct readers *readers)
@@ -288,6 +294,27 @@ READERS_TEST(test_news__typing_and_messages_reach_the_slaves_receivers)
     set_typing(&f->bob);
     DEVICE_WAIT(&f->ann, seen.typing == 1);
     assert_int_equal(counters_at(&f->ann).forwarded, before.forwarded);
+}
+
+/* The next ping is a minute away, and nothing is written after the message. */
+static void silent_begin(struct readers *readers)
+{
+    readers_open_with(readers, (const char *[4]){"--ping_interval=60000", "--ping_timeout=120000",
+                                                 "--ack_timeout=120000"});
+}
+
+TEST_ON(test_committed__is_told_to_a_slave_on_a_quiet_cluster, struct readers, silent_begin,
+        readers_end)
+{
+    static struct event_count seen;
+    static struct answer stream;
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    stream = (struct answer){.context = &seen, .each = note_events};
+    ask_start(&f->ann, &stream, "Receive", &request.base, 16);
+    uint64_t begun_ms = clock_monotonic_ms();
+    assert_int_equal(device_send(&f->bob, "lobby", "hello"), STATUS_OK);
+    DEVICE_WAIT(&f->ann, strcmp(seen.last, "hello") == 0);
+    assert_true(clock_monotonic_ms() < begun_ms + 30000);
 }
 
 static bool is_online(struct device *device, const char *name)
