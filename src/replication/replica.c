@@ -76,9 +76,13 @@ static void excuse_silence(struct replica *r, uint64_t lag_ms)
 static void set_time(struct replica *r, uint64_t now_ms)
 {
     uint64_t before_ms = r->now_ms;
-    uint64_t due_ms = replica_deadline(r) + LAG_MS;
+    uint64_t tick_ms = replica_deadline(r);
+    uint64_t due_ms = tick_ms + LAG_MS;
     if (now_ms <= before_ms)
         return;
+    if (r->role == REPLICA_SLAVE && !r->has_persisted)
+        silence_learn(&r->lag, &r->master_bounds,
+                      r->master_bounds.due_ms + (now_ms > tick_ms ? now_ms - tick_ms : 0), now_ms);
     r->now_ms = now_ms;
     if (before_ms != 0 && now_ms > due_ms)
         excuse_silence(r, now_ms - due_ms);
@@ -306,7 +310,7 @@ static bool copy_options(struct replica *r, const struct replica_options *option
     r->options = *options;
     r->options.ping_ms = or_default(options->ping_ms, 40);
     r->options.ping_timeout_ms = or_default(options->ping_timeout_ms, 500);
-    r->options.ping_timeout_min_ms = or_default(options->ping_timeout_min_ms, 160);
+    r->options.ping_timeout_min_ms = or_default(options->ping_timeout_min_ms, 180);
     r->options.ack_timeout_ms = or_default(options->ack_timeout_ms, 1000);
     r->options.disk_timeout_ms = or_default(options->disk_timeout_ms, 2000);
     r->options.disk_timeout_min_ms = or_default(options->disk_timeout_min_ms, 400);
@@ -428,12 +432,13 @@ size_t replica_members(const struct replica *r, const struct replica_member **me
 bool replica_silence(const struct replica *r, uint16_t node, struct replica_silence *out)
 {
     bool is_own = node == r->options.id;
-    const struct peer *peer = replica_peer_look(r, node);
-    if (!is_own && (peer == NULL || !replica_is_following(r) || node != r->master.id))
+    if (!is_own && (!replica_is_following(r) || node != r->master.id))
         return false;
-    const struct silence *silence = is_own ? &r->disk : &peer->silence;
+    struct silence silence = r->disk;
+    if (!is_own && !replica_role_learned(r, &silence))
+        return false;
     const struct silence_bounds *bounds = is_own ? &r->disk_bounds : &r->master_bounds;
-    *out = (struct replica_silence){.longest_ms = (silence->longest_us + 999) / 1000,
-                                    .limit_ms = silence_limit_ms(silence, bounds)};
+    *out = (struct replica_silence){.longest_ms = (silence.longest_us + 999) / 1000,
+                                    .limit_ms = silence_limit_ms(&silence, bounds)};
     return true;
 }

@@ -303,7 +303,7 @@ struct replica_options {
     uint32_t ping_ms; /* 0: 40; how often a slave pings its master */
     /* Between these bounds the node learns how long a silence may last. A lower bound above the upper one
      * counts as that. */
-    uint32_t ping_timeout_min_ms; /* of a master; 0: 160 */
+    uint32_t ping_timeout_min_ms; /* of a master; 0: 180 */
     uint32_t ping_timeout_ms;     /* 0: 500 */
     uint32_t disk_timeout_min_ms; /* of a write; a longer one makes the node unhealthy; 0: 400 */
     uint32_t disk_timeout_ms;     /* 0: 2000 */

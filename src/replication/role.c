@@ -137,6 +137,18 @@ void replica_role_suspect(struct replica *r)
     poll(r, LEADER_INFO_WAIT_MS, false, r->master.id);
 }
 
+/* A machine on which this process comes late may be that of the master, or as busy. */
+bool replica_role_learned(const struct replica *r, struct silence *out)
+{
+    const struct peer *peer = replica_peer_look(r, r->master.id);
+    if (peer == NULL)
+        return false;
+    *out = peer->silence;
+    if (r->lag.longest_us > out->longest_us)
+        out->longest_us = r->lag.longest_us;
+    return true;
+}
+
 static uint64_t silence_of_master(const struct replica *r)
 {
     return r->now_ms - r->master.last_seen_ms;
@@ -144,11 +156,10 @@ static uint64_t silence_of_master(const struct replica *r)
 
 void replica_role_suspect_silence(struct replica *r, bool is_suspected)
 {
-    const struct peer *peer = replica_peer_look(r, r->master.id);
+    struct silence learned;
     bool is_follower = r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE;
-    bool is_confirmed =
-        is_suspected && peer != NULL &&
-        silence_of_master(r) > silence_confirmation_ms(&peer->silence, &r->master_bounds);
+    bool is_confirmed = is_suspected && replica_role_learned(r, &learned) &&
+                        silence_of_master(r) > silence_confirmation_ms(&learned, &r->master_bounds);
     if (!is_follower || (replica_sees_master(r) && !is_confirmed))
         return;
     replica_role_suspect(r);
@@ -226,9 +237,10 @@ bool replica_sees_master(const struct replica *r)
 {
     if (r->role == REPLICA_MASTER)
         return true;
-    const struct peer *peer = replica_peer_look(r, r->master.id);
-    uint32_t limit_ms = peer == NULL ? r->options.ping_timeout_ms
-                                     : silence_limit_ms(&peer->silence, &r->master_bounds);
+    struct silence learned;
+    uint32_t limit_ms = replica_role_learned(r, &learned)
+                            ? silence_limit_ms(&learned, &r->master_bounds)
+                            : r->options.ping_timeout_ms;
     return (r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE) &&
            silence_of_master(r) <= limit_ms;
 }

@@ -36,6 +36,9 @@ void replica_role_suspect(struct replica *r);
  * is_suspected: another node suspects the master, so a node that has just begun to learn suspects it, too. */
 void replica_role_suspect_silence(struct replica *r, bool is_suspected);
 
+/* Copies the delays that this node expects of its master. false: none are known. */
+bool replica_role_learned(const struct replica *r, struct silence *out);
+
 /* Notes a message of the master; a node that suspected the master follows it again. */
 void replica_role_note_master(struct replica *r);
 

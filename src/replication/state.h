@@ -123,6 +123,7 @@ struct replica {
     uint64_t append_since_ms; /* since when the oldest append waits for the disk; 0: none waits */
     uint64_t failed_ms;       /* of the last failure of the disk; 0: none */
     struct silence disk;      /* the times that appends take */
+    struct silence lag;       /* by how much this process comes late to a TICK as a slave */
     bool has_persisted;       /* the last step made this process wait for its disk */
     struct epoch_start epochs[REPLICA_EPOCHS_MAX];
     size_t epochs_count;

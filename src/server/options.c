@@ -114,7 +114,7 @@ static const struct option_spec specs[] = {
            FIELD(cluster.feed_address), .parse = parse_given),
     OPTION(UNSIGNED, "The cluster", "ping_interval", "MS", "40", "interval of a slave's pings",
            FIELD(cluster.ping_interval_ms), .min = 10, .max = 60000),
-    OPTION(UNSIGNED, "The cluster", "ping_timeout_min", "MS", "160",
+    OPTION(UNSIGNED, "The cluster", "ping_timeout_min", "MS", "180",
            "least silence after which a server counts as lost; the slaves learn a longer one from "
            "the delays that they see",
            FIELD(cluster.ping_timeout_min_ms), .min = 20, .max = 600000),

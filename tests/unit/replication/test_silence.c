@@ -104,7 +104,7 @@ REPLICA_TEST(test_silence__each_node_judges_its_master_and_its_disk, 3, REPLICA_
 {
     assert_int_equal(limit_of(f, 2, 1), 500);
     replica_fixture_pass(f, 2000);
-    assert_int_equal(limit_of(f, 2, 1), 160);
+    assert_int_equal(limit_of(f, 2, 1), 180);
     assert_int_equal(limit_of(f, 2, 3), 0);
     assert_int_equal(limit_of(f, 1, 2), 0);
     assert_int_equal(limit_of(f, 2, 2), 2000);
@@ -132,7 +132,7 @@ REPLICA_TEST(test_silence__two_slaves_replace_a_master_soon, 3, REPLICA_ALL)
 {
     replica_fixture_pass(f, 2000);
     f->nodes[1].cut = true;
-    assert_in_range(time_to_replace(f), 120, 220);
+    assert_in_range(time_to_replace(f), 140, 240);
 }
 
 /* The other slave has been there for a moment only, and confirms all the same. */
@@ -144,7 +144,7 @@ REPLICA_TEST(test_silence__a_slave_that_has_just_come_confirms, 3, REPLICA_ALL)
     replica_fixture_pass(f, 300);
     assert_int_equal(limit_of(f, 3, 1), 500);
     f->nodes[1].cut = true;
-    assert_in_range(time_to_replace(f), 120, 220);
+    assert_in_range(time_to_replace(f), 140, 240);
 }
 
 REPLICA_TEST(test_silence__a_slave_that_is_alone_waits_longer, 2, REPLICA_ALL)
@@ -191,7 +191,8 @@ REPLICA_TEST(test_silence__time_in_which_the_judge_did_not_run_does_not_count, 3
     }
     replica_fixture_settle(f);
     assert_int_equal(replica_fixture_role(f, 2), REPLICA_SLAVE);
-    assert_in_range(time_to_replace(f), 20, 150);
+    assert_int_equal(limit_of(f, 2, 1), 500); /* the master may be as late as its judge */
+    assert_in_range(time_to_replace(f), 320, 450);
 }
 
 REPLICA_TEST(test_silence__a_slow_disk_is_replaced_if_another_has_written, 3, REPLICA_ALL)

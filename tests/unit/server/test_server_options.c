@@ -300,7 +300,7 @@ TEST(test_options__cluster_defaults)
     assert_int_equal(options.cluster.durability, REPLICA_ALL);
     assert_false(options.cluster.feed_address.is_given);
     assert_int_equal(options.cluster.ping_interval_ms, 40);
-    assert_int_equal(options.cluster.ping_timeout_min_ms, 160);
+    assert_int_equal(options.cluster.ping_timeout_min_ms, 180);
     assert_int_equal(options.cluster.ping_timeout_ms, 500);
     assert_int_equal(options.cluster.ack_timeout_ms, 1000);
     assert_int_equal(options.cluster.disk_timeout_min_ms, 400);
@@ -474,7 +474,7 @@ TEST(test_options__help_has_each_with_its_default)
         "--version",        "--master_address", "--feed_address",
         "--forward",        "--status ADDRESS", "--json",
         "--leave ADDRESS",  "--remove ID",      "JACKDAW_",
-        "(default: all)",   "(default: 160)",   "(default: 500)",
+        "(default: all)",   "(default: 180)",   "(default: 500)",
         "(default: 1000)",  "(default: 2000)",  "(default: data)",
         "(default: :2625)", "(default: :2626)", "(default: interactive)",
         "(default: info)",  "(default: text)",  "(default: master)",
