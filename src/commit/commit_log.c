@@ -121,6 +121,11 @@ void commit_log_wait(struct commit_log *commit_log, struct commit_waiter *commit
         DL_APPEND(commit_log->waiters, commit_waiter);
 }
 
+void commit_log_give_up(struct commit_log *commit_log)
+{
+    fail_waiters(commit_log, 0);
+}
+
 bool commit_log_has_waiters(const struct commit_log *commit_log)
 {
     return commit_log->waiters != NULL;

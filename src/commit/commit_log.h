@@ -119,6 +119,9 @@ struct log_position commit_log_committed(const struct commit_log *commit_log);
  * up while a delta is applied waits for that delta. */
 void commit_log_wait(struct commit_log *commit_log, struct commit_waiter *commit_waiter);
 
+/* All commit waiters get false: this node may never know whether their positions are committed. */
+void commit_log_give_up(struct commit_log *commit_log);
+
 /* Returns whether an answer waits. */
 bool commit_log_has_waiters(const struct commit_log *commit_log);
 

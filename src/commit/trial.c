@@ -33,7 +33,7 @@ static pid_t left_over; /* a child that was killed and has not ended yet; 0: non
 
 uint32_t trial_bound_ms(uint32_t silence_ms)
 {
-    return silence_ms / 5 * 3 + 1;
+    return silence_ms / 5 * 2 + 1;
 }
 
 bool trial_in_child(void)

@@ -379,7 +379,7 @@ enum replica_role replica_role(const struct replica *r)
 
 uint64_t replica_master_seen_ms(const struct replica *r)
 {
-    return r->master.last_seen_ms;
+    return r->master.heard_ms;
 }
 
 uint16_t replica_master(const struct replica *r)

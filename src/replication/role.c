@@ -200,7 +200,7 @@ void replica_role_follow(struct replica *r, const struct replica_message *reply)
         replica_persist(r);
     r->master.id = reply->from;
     r->master.epoch = reply->epoch;
-    r->master.last_seen_ms = r->now_ms;
+    r->master.last_seen_ms = r->master.heard_ms = r->now_ms;
     take_master_address(r, reply);
     r->merged_orphan = r->merged_seq = 0;
     r->follows = reply->join_reply.answer == REPLICA_DELTAS;
@@ -228,7 +228,7 @@ void replica_role_note_master(struct replica *r)
     struct peer *peer = replica_peer_find(r, r->master.id);
     if (peer != NULL && r->role != REPLICA_JOINING) /* a log or snapshot delays messages */
         silence_learn(&peer->silence, &r->master_bounds, silence_of_master(r), r->now_ms);
-    r->master.last_seen_ms = r->now_ms;
+    r->master.last_seen_ms = r->master.heard_ms = r->now_ms;
     if (r->role == REPLICA_SUSPECTING)
         enter_follower(r);
 }

@@ -59,7 +59,8 @@ struct members {                                      /* members.c */
 struct leader {  /* role.c */
     uint16_t id; /* 0: none */
     uint64_t epoch;
-    uint64_t last_seen_ms;
+    uint64_t last_seen_ms; /* less the time in which this process could hear nothing */
+    uint64_t heard_ms;     /* of its last message */
     char address[ADDRESS_TEXT_SIZE];
 };
 

@@ -335,10 +335,11 @@ void forward_call(struct forward *forward, struct rpc_call *call, const Protobuf
     passage->service = service;
     passage->method = method;
     passage->input = input;
-    check_cluster(route);
     watch(passage);
-    if (route->is_checked && passage->input != NULL)
+    if (route->is_checked)
         send(passage);
+    else
+        check_cluster(route); /* which may send or end it */
 }
 
 void forward_end_streams(struct forward *forward)

@@ -10,6 +10,16 @@ static const struct rpc_method_limit fixed_limits[] = {
     {.method = NULL},
 };
 
+/* A master that was replaced, and does not know it yet, lacks what the caller has seen. */
+static bool is_of_its_past(const struct core *core, struct rpc_call *call)
+{
+    if (rpc_call_position(call).epoch <= commit_log_applied(core->commit_log).epoch)
+        return true;
+    rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
+                  "another server is the master of a later epoch; ask that one");
+    return false;
+}
+
 bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService *service,
                     unsigned method, const ProtobufCMessage *input)
 {
@@ -19,7 +29,7 @@ bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService
     if (is_open)
         return true;
     if (commit_log_is_master(core->commit_log))
-        return !suspects_take(core, call, input);
+        return is_of_its_past(core, call) && !suspects_take(core, call, input);
     if (core->forward != NULL && !forward_is_unreachable(core->forward))
         return reads_admit(core, call, service, method, input);
     const char *master = replica_master_client(cluster_replica(core->cluster));

@@ -8,8 +8,9 @@
 
 #define RETRY_MS 50u
 #define RETRY_WHEN_FULL_MS 200u
-#define WAITING_BYTES 256u  /* of a call's arena */
-#define READERS_MS 2000u    /* a read counts as a reader for so long */
+#define WAITING_BYTES 256u                            /* of a call's arena */
+#define READERS_MS 2000u                              /* a read counts as a reader for so long */
+#define STRANGERS_WAITING_MAX (READS_WAITING_MAX / 4) /* others beyond that are forwarded */
 #define PART_OF_DEADLINE 2u /* a read waits for this part of its caller's time, at most */
 
 static const char no_master_text[] = "this server has heard no master of late; ask another server";
@@ -104,13 +105,18 @@ static bool contains(const struct core *core, struct log_position position)
 
 /* ---- taking ---- */
 
+static bool is_known(const struct core *core, struct rpc_call *call)
+{
+    size_t size;
+    const uint8_t *token = rpc_call_token(call, &size);
+    return chat_authenticate(core->chat, token, size) != NULL;
+}
+
 /* Returns whether the call is still open and waits for nothing here: the handler is to run. */
 static bool answers(struct core *core, struct rpc_call *call, const ProtobufCService *service,
                     unsigned method, const ProtobufCMessage *input)
 {
-    size_t size;
-    const uint8_t *token = rpc_call_token(call, &size);
-    if (chat_authenticate(core->chat, token, size) != NULL) {
+    if (is_known(core, call)) {
         core->reads.read_ms = core->now_ms;
         core->reads.taken++;
         return true;
@@ -165,7 +171,9 @@ bool reads_admit(struct core *core, struct rpc_call *call, const ProtobufCServic
         forward_call(core->forward, call, service, method, input);
         return false;
     }
-    if (place == HERE && contains(core, wanted_position(call, input)))
+    bool is_ready = place == HERE && contains(core, wanted_position(call, input));
+    bool is_full = core->reads.waiting_count >= STRANGERS_WAITING_MAX && !is_known(core, call);
+    if (is_ready || is_full)
         return answers(core, call, service, method, input);
     wait(core,
          &(struct read_wait){.call = call, .service = service, .method = method, .input = input});
@@ -178,7 +186,9 @@ bool reads_admit(struct core *core, struct rpc_call *call, const ProtobufCServic
 static void go_on(struct core *core, const struct read_wait *waiting, enum place place)
 {
     struct read_wait read = *waiting;
-    if (commit_log_is_master(core->commit_log))
+    if (rpc_call_is_cancelled(read.call))
+        rpc_call_fail(read.call, STATUS_CANCELLED, 0, "the caller has gone");
+    else if (commit_log_is_master(core->commit_log))
         rpc_call_hand_over(read.call);
     else if (place == ELSEWHERE)
         forward_call(core->forward, read.call, read.service, read.method, read.input);
@@ -201,7 +211,7 @@ void reads_work(struct core *core)
         bool is_late = core->now_ms >= read->until_ms;
         bool is_due = place == HERE ? contains(core, wanted_position(read->call, read->input))
                                     : place != LATER || is_master;
-        if (!is_due && !is_late)
+        if (!is_due && !is_late && !rpc_call_is_cancelled(read->call))
             continue;
         DL_DELETE(core->reads.waiting, read);
         core->reads.waiting_count--;
@@ -220,8 +230,11 @@ void reads_tick(struct core *core)
     reads->was_here = here;
     if (here || commit_log_is_master(core->commit_log))
         reads->here_ms = core->now_ms;
-    else if (core->now_ms > reads->here_ms + core->options->cluster.ping_timeout_ms)
+    else if (core->now_ms > reads->here_ms + core->options->cluster.ping_timeout_ms) {
         subscriptions_close_all(core->subscriptions, no_master_text, NULL);
+        if (place_of(core) == NOWHERE)
+            commit_log_give_up(core->commit_log);
+    }
 }
 
 bool reads_have_readers(const struct core *core)

@@ -10,6 +10,7 @@
 #define REPORT_SOON_MS 20u  /* between two, also urgent ones */
 #define REPORT_AGAIN_MS 50u /* after one that failed */
 #define UNKNOWN_MS 5000u    /* until an older master is asked again: it may be upgraded */
+#define PRESENCE_MS 30000u  /* between two full lists of those who are present */
 #define HEARD_FIRST 64
 
 void reports_init(struct reports *reports, struct core *core)
@@ -78,7 +79,9 @@ static void take_presence(struct reports *reports, const Jackdaw__ReportReply *r
     chat_set_presence(core->chat, reply->sessions, reply->n_sessions, reply->are_present,
                       core->now_ms, !is_first, reply->time_ms);
     core->news.number = reply->news;
+    core->news.presence_count = 0; /* older than the reply */
     reports->wants_presence = false;
+    reports->presence_ms = core->now_ms;
     if (is_first && reply->notice[0] != '\0')
         core_take_failover_notice(core, reply->notice, reply->time_ms);
 }
@@ -140,6 +143,8 @@ static void send_report(struct reports *reports)
     request.heard = reports->heard;
     request.n_heard = reports->heard_count;
     request.has_readers = reports->told_readers = reads_have_readers(core);
+    if (request.has_readers && core->now_ms - reports->presence_ms >= PRESENCE_MS)
+        reports->wants_presence = true; /* mends what news that crossed the last list left wrong */
     request.wants_presence = reports->wants_presence;
     reports->is_under_way = true;
     reports->sent = reports->heard_count;

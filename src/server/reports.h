@@ -36,12 +36,13 @@ struct reports {
     uint64_t epoch; /* that state, and the report under way, are of */
     bool is_under_way;
     bool wants_presence;
-    bool is_urgent;    /* a session was heard after a silence */
-    bool told_readers; /* the last report told that there are readers */
-    uint64_t next_ms;  /* when the next one is due */
-    uint64_t sent_ms;  /* when the last one was sent */
-    uint64_t period;   /* counts the reports sent */
-    uint64_t *heard;   /* session ids; the first `sent` are in the report under way */
+    uint64_t presence_ms; /* when it was taken last */
+    bool is_urgent;       /* a session was heard after a silence */
+    bool told_readers;    /* the last report told that there are readers */
+    uint64_t next_ms;     /* when the next one is due */
+    uint64_t sent_ms;     /* when the last one was sent */
+    uint64_t period;      /* counts the reports sent */
+    uint64_t *heard;      /* session ids; the first `sent` are in the report under way */
     size_t heard_count;
     size_t heard_capacity;
     size_t sent;
