@@ -328,17 +328,23 @@ static enum error check_ours(struct store *store, struct error_text *why)
     return expect(store, "PRAGMA application_id", ours, ERROR_MISMATCH, why);
 }
 
-enum error store_open_file(struct store **out, const char *path, struct error_text *why)
+/* A connection of its own to the database at path. On error *out is NULL, or is to be closed. */
+static enum error connect_to(struct store **out, const char *path, int flags,
+                             struct error_text *why)
 {
     struct store *store = new_store(NULL);
-    if (store == NULL)
+    *out = store;
+    if (store != NULL)
+        store->path = sqlite3_mprintf("%s", path);
+    if (store == NULL || store->path == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    enum error error = OK;
-    store->path = sqlite3_mprintf("%s", path);
-    if (store->path == NULL)
-        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
-    if (error == OK)
-        error = open_database(store, SQLITE_OPEN_READWRITE, why);
+    return open_database(store, flags, why);
+}
+
+enum error store_open_file(struct store **out, const char *path, struct error_text *why)
+{
+    struct store *store;
+    enum error error = connect_to(&store, path, SQLITE_OPEN_READWRITE, why);
     if (error == OK)
         error = check_ours(store, why);
     if (error == OK)
@@ -354,15 +360,8 @@ enum error store_open_file(struct store **out, const char *path, struct error_te
 
 enum error store_open_writer(struct store **out, const char *path, struct error_text *why)
 {
-    struct store *store = new_store(NULL);
-    if (store == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    enum error error = OK;
-    store->path = sqlite3_mprintf("%s", path);
-    if (store->path == NULL)
-        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
-    if (error == OK)
-        error = open_database(store, SQLITE_OPEN_READWRITE, why);
+    struct store *store;
+    enum error error = connect_to(&store, path, SQLITE_OPEN_READWRITE, why);
     if (error == OK)
         error = configure(store, "NORMAL", why);
     if (error == OK)
@@ -419,19 +418,12 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
         return error_set(why, ERROR_INVALID, "a store in memory has no readers");
     if (store_check_files(writer, why) != OK) /* it would read another database */
         return error_prefix(why, ERROR_CLOSED, "open reader of %s", writer->path);
-    struct store *store = new_store(NULL);
-    if (store == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "open reader: out of memory");
-    store->is_reader = true;
-    store->log = writer->log;
-    store->projection = writer->projection;
-    enum error error = OK;
-    store->path = sqlite3_mprintf("%s", writer->path);
-    if (store->path == NULL)
-        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
-    if (error == OK)
-        error = open_database(store, SQLITE_OPEN_READONLY, why);
+    struct store *store;
+    enum error error = connect_to(&store, writer->path, SQLITE_OPEN_READONLY, why);
     if (error == OK) {
+        store->is_reader = true;
+        store->log = writer->log;
+        store->projection = writer->projection;
         (void)sqlite3_busy_timeout(store->database, BUSY_MS);
         error = harden(store, why);
     }

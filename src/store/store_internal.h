@@ -428,10 +428,6 @@ enum error change_open_batch(struct store *store);
 
 /* The change at index, with its pointers; valid while the batch is unchanged. */
 struct change change_get(const struct change_batch *batch, size_t index);
-static inline bool change_has(const struct change_batch *batch, enum change_kind kind)
-{
-    return (batch->kinds & 1u << kind) != 0;
-}
 void change_batch_clear(struct change_batch *batch);
 void change_batch_free(struct change_batch *batch); /* NULL is allowed */
 /* The bytes of memory that the changes take. */

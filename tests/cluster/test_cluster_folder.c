@@ -125,7 +125,7 @@ CLUSTER_TEST_ON(test_log__is_damaged, NULL, cluster_fixture_finish)
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
-/* Nobody else has its data: it changes nothing, and says so. */
+/* No other server has the data: this one changes nothing, and says why it ends. */
 CLUSTER_TEST_ON(test_log__is_damaged_alone, NULL, NULL)
 {
     struct cluster *cluster = &fixture->cluster;

@@ -267,7 +267,7 @@ static void somebody_comes(struct fixture *f)
     assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
 }
 
-/* Somebody comes, and says much. */
+/* A user registers, and sends many messages. */
 static void say_much(struct fixture *f, const char *name)
 {
     static char text[LONG + 1];

@@ -186,7 +186,7 @@ static void check_goes_on(struct run *run)
     check_content(run);
 }
 
-/* Opens after the end of a process, checks and goes on. What an open shows is durable. */
+/* Opens after the end of a process, checks and goes on. Each entry that the open shows is durable. */
 static void check_restart(struct run *run)
 {
     run->log = open_log(acked(run));

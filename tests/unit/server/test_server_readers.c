@@ -428,7 +428,7 @@ TEST(test_news_take__a_gap_is_noticed)
     assert_int_equal(core.news.number, 1);
 }
 
-/* What a device at the slave has received, the account's other devices need not receive again. */
+/* The other devices of an account do not receive again an event that a device at the slave has received. */
 READERS_TEST(test_delivered__at_the_slave_counts_everywhere)
 {
     struct answer answer;

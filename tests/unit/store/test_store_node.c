@@ -94,7 +94,7 @@ static void write_image(const char *path, const struct image *image, size_t size
     assert_int_equal(fclose(file), 0);
 }
 
-/* What opening such a file gives; *promised on OK. */
+/* The result of opening such a file; *promised on OK. */
 static enum error open_image(struct fixture *f, const struct image *image, uint64_t *promised)
 {
     struct error_text why;
@@ -352,7 +352,7 @@ TEST_F(test_node__process_dies)
 
 #define VERSIONS 8
 
-/* What a disk may hold: of each slot what was synced last, or any later write, each whole or torn. */
+/* A disk holds of each slot the last synced write, or any later one, each whole or torn. */
 struct power {
     struct fixture *f;
     struct image versions[VERSIONS]; /* the first one is synced */

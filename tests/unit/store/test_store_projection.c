@@ -636,7 +636,7 @@ TEST(test_store_open__replays_from_every_position)
         check_death(n, &expected);
 }
 
-/* What is replayed must be what the log has. */
+/* A replay refuses an entry that differs from that of the log. */
 TEST_F(test_store_log_append__replays_something_else)
 {
     char image[TEST_PATH_SIZE];
@@ -771,7 +771,7 @@ TEST_F(test_store_log_prune__what_the_synced_database_has)
     assert_int_equal(first_after_prune(store), work_last_seq(19) + 1);
     work_apply_all(store, 21, 40);
     assert_int_equal(first_after_prune(store), work_last_seq(20) + 1);
-    /* What writes to the database by itself syncs all that was written before. */
+    /* A change that is not of the log syncs all that was written before. */
     struct log_entry orphan = {.first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)""};
     assert_ok(store, store_add_orphan(store, &orphan));
     assert_int_equal(first_after_prune(store), work_last_seq(39) + 1);
