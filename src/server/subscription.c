@@ -137,6 +137,8 @@ void subscription_roll_back(struct subscription *subscription, struct log_positi
 
 void subscription_tidy(struct subscription *subscription, uint64_t before_ms, uint64_t now_ms)
 {
+    if (subscription->queue.count == 0)
+        event_queue_release(&subscription->queue);
     if (subscription->stream != NULL)
         return;
     if (subscription->stream_gone_ms == 0)

@@ -91,7 +91,8 @@ void subscription_push_notice(struct subscription *subscription, struct event_by
 /* Drops events after position; later events are read again. Resets a cursor that is beyond it. */
 void subscription_roll_back(struct subscription *subscription, struct log_position position);
 
-/* Drops the events if the subscription has had no stream since before_ms. Monotonic times in ms. */
+/* Frees the ring of an empty queue. Drops the events if the subscription has had no stream since before_ms.
+ * Monotonic times in ms. */
 void subscription_tidy(struct subscription *subscription, uint64_t before_ms, uint64_t now_ms);
 
 /* Sends committed events to every dirty subscription whose stream has credit, and begins readings. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
-#include "server/subscriptions.h"
+#include "server/subscription.h"
 #include "support/core_fixture.h"
 #include "support/fake_call.h"
 #include "support/stream_recorder.h"
@@ -600,6 +600,24 @@ TEST_WITHIN(test_subscriptions_tidy__what_nobody_fetches_is_read_again)
     assert_numbers(&f->of_bob, 0, 6);
     assert_int_equal(stats(f).store_reads, reads + 1);
     assert_numbers(&f->of_ann, 0, 6);
+}
+
+TEST_WITHIN(test_subscriptions_tidy__an_idle_one_has_no_ring)
+{
+    open_here(f, &f->of_bob, 10);
+    const struct subscription *subscription =
+        *chat_session_attachment(chat_find_session(f->core.chat, f->bob));
+    send_numbers(f, 0, 1, 1);
+    assert_true(subscription->queue.capacity > 0);
+    subscriptions_tidy(f->core.subscriptions, 0, 10000);
+    assert_int_equal(subscription->queue.capacity, 0);
+    recorder_disconnect(&f->of_bob);
+    send_numbers(f, 1, 1, 1);
+    subscriptions_tidy(f->core.subscriptions, 0, 10000);
+    assert_true(subscription->queue.capacity > 0); /* it has an event */
+    recorder_open(&f->of_bob, 10);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 2);
 }
 
 TEST_WITHIN(test_subscriptions_session_ended__stream_is_told_when_it_is_committed)
