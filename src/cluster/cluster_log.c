@@ -140,6 +140,15 @@ void cluster_check_log(struct cluster *cluster)
 
 /* ---- recent entries ---- */
 
+/* Without a slave nobody asks for recent entries. The newest one stays, because a slave may come before it
+ * is published. */
+static size_t entry_cache_max(struct cluster *cluster)
+{
+    struct rpc_feed_stats stats;
+    rpc_feed_stats(cluster->feed, &stats);
+    return stats.subscribers == 0 ? 1 : ENTRY_CACHE_MAX;
+}
+
 void cluster_remember(struct cluster *cluster, const struct log_entry *entry)
 {
     struct log_entry copy = *entry;
@@ -149,7 +158,7 @@ void cluster_remember(struct cluster *cluster, const struct log_entry *entry)
         cluster_clear_entry_cache(cluster); /* without a hole */
         return;
     }
-    while (cluster->entry_cache.count > ENTRY_CACHE_MAX ||
+    while (cluster->entry_cache.count > entry_cache_max(cluster) ||
            cluster->entry_cache.bytes > ENTRY_CACHE_BYTES_MAX)
         entry_queue_drop_first(&cluster->entry_cache);
 }

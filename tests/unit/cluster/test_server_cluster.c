@@ -474,6 +474,52 @@ TEST(test_reaches__nobody_after_resigning)
     assert_false(cluster_reaches(&cluster, 2));
 }
 
+static void ignore_message(void *context, const uint8_t *bytes, size_t size)
+{
+    (void)context;
+    (void)bytes;
+    (void)size;
+}
+
+static void remember(struct cluster *cluster, uint64_t seq)
+{
+    const struct log_entry entry = {
+        .kind = LOG_ENTRY_MEMBERS, .epoch = 1, .first_seq = seq, .last_seq = seq};
+    cluster_remember(cluster, &entry);
+}
+
+TEST(test_remember__recent_entries_for_slaves_only)
+{
+    static struct cluster cluster;
+    struct rpc_follower_options slave = {.message = ignore_message};
+    struct rpc_follower *follower;
+    struct task_queue *queue;
+    const struct rpc_feed_options options = {.address = {.host = "127.0.0.1"}};
+    assert_int_equal(rpc_feed_open(&cluster.feed, &options, NULL), OK);
+    remember(&cluster, 1);
+    remember(&cluster, 2);
+    assert_int_equal(cluster.entry_cache.count, 1);
+    assert_int_equal(cluster.entry_cache.first->entry.first_seq, 2);
+    rpc_feed_address(cluster.feed, &slave.address);
+    assert_int_equal(task_queue_new(&queue), OK);
+    slave.queue = queue;
+    assert_int_equal(rpc_follower_open(&follower, &slave, NULL), OK);
+    struct rpc_feed_stats stats = {0};
+    while (stats.subscribers == 0) {
+        task_queue_wait(queue, 10);
+        (void)task_queue_run(queue, SIZE_MAX);
+        rpc_feed_stats(cluster.feed, &stats);
+    }
+    remember(&cluster, 3);
+    remember(&cluster, 4);
+    assert_int_equal(cluster.entry_cache.count, 3);
+    rpc_follower_close(follower);
+    rpc_feed_free(cluster.feed);
+    (void)task_queue_run(queue, SIZE_MAX);
+    task_queue_free(queue);
+    cluster_clear_entry_cache(&cluster);
+}
+
 static void refuse_each(void)
 {
     for (int kind = 0; kind < REPLICA_EVENT_KINDS; kind++) {
