@@ -12,11 +12,12 @@
  * number, so that a transaction that is rolled back writes nothing. */
 #define CACHE_KIB 2048
 #define READER_CACHE_KIB 512
-/* The commit that fills the WAL with this many pages also moves them into the database. */
-#define CHECKPOINT_PAGES 1000
+/* The commit that fills the WAL with this many pages also moves them into the database. That takes three
+ * syncs, for which the log's syncs on the same disk wait, so it is rare. */
+#define CHECKPOINT_PAGES 4000
 /* Where there is always a reader the WAL never begins anew by itself. The commit that fills it with
  * this many pages, and with as many again, waits for those who read just then. */
-#define RESTART_PAGES 4096
+#define RESTART_PAGES 8192
 #define RESTART_WAIT_MS 50
 /* A WAL that had to grow (a long read, a large batch) gives its disk back down to this. */
 #define WAL_BYTES_KEPT (16 * 1024 * 1024)
