@@ -221,6 +221,7 @@ struct segment {
     struct segment_head head;
     struct segment_file file;   /* lock; open: the newest segment, and while a reader uses it */
     unsigned references;        /* lock; of the log, and one for each reader */
+    bool is_removed;            /* lock; the log has dropped its reference */
     bool is_indexed;            /* lock; the index is complete up to the durable end */
     struct segment_index index; /* lock */
     struct segment *next;       /* lock; in the list of pruned segments */

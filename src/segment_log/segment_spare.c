@@ -111,6 +111,7 @@ static void forget_first_pruned(struct segment_log *log, struct segment *first)
 {
     (void)pthread_mutex_lock(&log->lock);
     log->pruned_first = first->next;
+    first->is_removed = true;
     if (first->next == NULL)
         log->pruned_last = NULL;
     (void)pthread_mutex_unlock(&log->lock);

@@ -100,7 +100,8 @@ void segment_drop(struct segment_log *log, struct segment *segment)
 {
     (void)pthread_mutex_lock(&log->lock);
     bool is_last = --segment->references == 0;
-    if (segment->references == 1 && segment != segment_newest(log))
+    bool is_unread = segment->references == 1 && !segment->is_removed;
+    if (is_unread && segment != segment_newest(log))
         segment_file_close(&segment->file);
     (void)pthread_mutex_unlock(&log->lock);
     if (is_last)
