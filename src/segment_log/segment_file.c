@@ -39,8 +39,10 @@ static enum error file_problem(struct error_text *why, const char *what, const c
 
 void segment_file_name(char path[static SEGMENT_PATH_SIZE], const char *folder, uint64_t number)
 {
-    int length =
-        snprintf(path, SEGMENT_PATH_SIZE, "%s/%0*" PRIu64 ".log", folder, NAME_DIGITS, number);
+    int length = number == SEGMENT_OVERWRITE_NUMBER
+                     ? snprintf(path, SEGMENT_PATH_SIZE, "%s/overwrite", folder)
+                     : snprintf(path, SEGMENT_PATH_SIZE, "%s/%0*" PRIu64 ".log", folder,
+                                NAME_DIGITS, number);
     ASSERT(length > 0 && length < SEGMENT_PATH_SIZE);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const uint8_t head_magic[8] = {'J', 'D', 'L', 'o', 'g', '\r', '\n', 0x1a};
+static const uint8_t overwrite_magic[8] = {'J', 'D', 'O', 'v', 'r', '\r', '\n', 0x1a};
 #define RECORD_MAGIC UINT32_C(0x4352444a) /* "JDRC" */
 
 /* Offsets in the head of a segment. */
@@ -38,6 +39,17 @@ enum {
     RECORD_DIGEST = 64,
     RECORD_PAYLOAD_HASH = 96,
     RECORD_OFFSET = 104,
+};
+
+/* Offsets in the file `overwrite`. */
+enum {
+    OVERWRITE_HASH = 0,
+    OVERWRITE_MAGIC = 8,
+    OVERWRITE_NUMBER = 16,
+    OVERWRITE_SIZE = 24,
+    OVERWRITE_KEY = 32,
+    RANGE_OFFSET = 0,
+    RANGE_SIZE = 8,
 };
 
 _Static_assert(SEGMENT_KEY_BYTES == crypto_shorthash_KEYBYTES, "SipHash has another key");
@@ -174,6 +186,52 @@ bool segment_record_has_payload(const struct segment_record *record, const uint8
 {
     size_t size = (size_t)segment_record_bytes(record->entry.size) - SEGMENT_RECORD_HEAD_BYTES;
     return record->payload_hash == hash_of(payload, size, key);
+}
+
+void segment_overwrite_encode(uint8_t *bytes, size_t size, const struct segment_head *head)
+{
+    memcpy(bytes + OVERWRITE_MAGIC, overwrite_magic, sizeof overwrite_magic);
+    put(bytes + OVERWRITE_NUMBER, head->number, 8);
+    put(bytes + OVERWRITE_SIZE, size, 8);
+    memcpy(bytes + OVERWRITE_KEY, head->key, SEGMENT_KEY_BYTES);
+    put(bytes + OVERWRITE_HASH, hash_of(bytes + OVERWRITE_MAGIC, size - OVERWRITE_MAGIC, head->key),
+        8);
+}
+
+bool segment_overwrite_decode(const uint8_t *bytes, size_t size, uint64_t *number,
+                              uint8_t key[static SEGMENT_KEY_BYTES])
+{
+    const uint8_t *found = bytes + OVERWRITE_KEY;
+    if (memcmp(bytes + OVERWRITE_MAGIC, overwrite_magic, sizeof overwrite_magic) != 0 ||
+        get(bytes + OVERWRITE_SIZE, 8) != size ||
+        get(bytes + OVERWRITE_HASH, 8) !=
+            hash_of(bytes + OVERWRITE_MAGIC, size - OVERWRITE_MAGIC, found))
+        return false;
+    *number = get(bytes + OVERWRITE_NUMBER, 8);
+    memcpy(key, found, SEGMENT_KEY_BYTES);
+    return true;
+}
+
+void segment_range_encode(uint8_t *out, uint64_t offset, const uint8_t *bytes, size_t size)
+{
+    put(out + RANGE_OFFSET, offset, 8);
+    put(out + RANGE_SIZE, size, 8);
+    memcpy(out + SEGMENT_RANGE_HEAD_BYTES, bytes, size);
+}
+
+bool segment_range_decode(struct segment_range *range, const uint8_t *bytes, size_t size)
+{
+    if (size < range->next + SEGMENT_RANGE_HEAD_BYTES)
+        return false;
+    const uint8_t *at = bytes + range->next;
+    range->next += SEGMENT_RANGE_HEAD_BYTES;
+    range->offset = get(at + RANGE_OFFSET, 8);
+    range->size = (size_t)get(at + RANGE_SIZE, 8);
+    range->bytes = at + SEGMENT_RANGE_HEAD_BYTES;
+    if (range->size > size - range->next)
+        return false;
+    range->next += range->size;
+    return true;
 }
 
 struct segment_log_end segment_record_end(const struct segment_record *record)

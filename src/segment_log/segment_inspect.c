@@ -127,6 +127,7 @@ static enum error show_records(struct inspection *inspection, const struct segme
     struct segment_walk walk = {.folder = inspection->folder,
                                 .file = file,
                                 .key = verdict->head.key,
+                                .overwrite = &inspection->survey.overwrite,
                                 .chain = inspection->chain,
                                 .offset = SEGMENT_HEAD_BYTES,
                                 .end = verdict->head.base,

@@ -63,6 +63,27 @@ bool segment_record_has_payload(const struct segment_record *record, const uint8
 /* Returns the state of the log after the record. */
 struct segment_log_end segment_record_end(const struct segment_record *record);
 
+#define SEGMENT_OVERWRITE_HEAD_BYTES 48u
+#define SEGMENT_RANGE_HEAD_BYTES 16u
+#define SEGMENT_OVERWRITE_BYTES_MAX SEGMENT_LOG_BATCH_MAX
+
+/* Writes the head of a file `overwrite` for the segment of head; bytes: head and ranges. */
+void segment_overwrite_encode(uint8_t *bytes, size_t size, const struct segment_head *head);
+/* Sets *number and key, of the segment. false: the bytes are torn. */
+bool segment_overwrite_decode(const uint8_t *bytes, size_t size, uint64_t *number,
+                              uint8_t key[static SEGMENT_KEY_BYTES]);
+
+/* Bytes that replace those at an offset of a segment. */
+struct segment_range {
+    size_t next; /* where the next range is in the file `overwrite` */
+    uint64_t offset;
+    size_t size;
+    const uint8_t *bytes;
+};
+void segment_range_encode(uint8_t *out, uint64_t offset, const uint8_t *bytes, size_t size);
+/* Reads the range at range->next. false: there is none. */
+bool segment_range_decode(struct segment_range *range, const uint8_t *bytes, size_t size);
+
 /* ---- files: segment_file.c ---- */
 
 #define SEGMENT_PATH_SIZE PATH_MAX
@@ -70,6 +91,8 @@ struct segment_log_end segment_record_end(const struct segment_record *record);
 /* Formats "read PATH: the system's reason" for errno, and maps errno: full disk, memory and
  * permission keep their errors, all others are ERROR_IO. */
 enum error segment_file_problem(struct error_text *why, const char *what, const char *path);
+
+#define SEGMENT_OVERWRITE_NUMBER 0u /* names the file `overwrite` in place of a segment */
 
 /* Names the file of a segment. The folder leaves room for it (segment_folder_name). */
 void segment_file_name(char path[static SEGMENT_PATH_SIZE], const char *folder, uint64_t number);
@@ -111,6 +134,42 @@ enum error segment_file_sync(const struct segment_file *file, const char *folder
 enum error segment_file_content_end(const struct segment_file *file, const char *folder,
                                     uint64_t from, uint64_t *end, struct error_text *why);
 
+/* ---- changes in place: segment_overwrite.c ---- */
+
+/* The content of the file `overwrite`: bytes that replace others of one segment. */
+struct segment_overwrite {
+    pthread_rwlock_t
+        lock;        /* a reader holds it while it reads, a writer while it changes the rest */
+    uint64_t number; /* of the segment; 0: there is nothing to replace */
+    uint8_t key[SEGMENT_KEY_BYTES]; /* of the segment, after segment_overwrite_load */
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+    bool has_file; /* there may be a file to remove; not under the lock */
+};
+
+void segment_overwrite_init(struct segment_overwrite *overwrite);
+void segment_overwrite_release(struct segment_overwrite *overwrite);
+/* Reads from a segment as segment_file_read, and replaces the bytes. overwrite may be NULL. */
+enum error segment_overwrite_read(struct segment_overwrite *overwrite,
+                                  const struct segment_file *file, const char *folder, void *bytes,
+                                  size_t size, uint64_t offset, struct error_text *why);
+/* Loads the file into an empty overwrite, if there is a whole one. */
+enum error segment_overwrite_load(struct segment_overwrite *overwrite, const char *folder,
+                                  struct error_text *why);
+/* Forgets what was loaded unless head, that of the segment in use (NULL: none), has its key. */
+void segment_overwrite_check(struct segment_overwrite *overwrite, const struct segment_head *head);
+/* Adds a range. ERROR_NO_MEMORY. ERROR_TOO_LARGE: over SEGMENT_OVERWRITE_BYTES_MAX. */
+enum error segment_overwrite_add(struct segment_overwrite *overwrite, uint64_t offset,
+                                 const uint8_t *bytes, size_t size);
+/* Makes the ranges of `made` durable in the file, and moves them to overwrite, which is empty. */
+enum error segment_overwrite_save(struct segment_overwrite *overwrite,
+                                  struct segment_overwrite *made, const struct segment_head *head,
+                                  const char *folder, struct error_text *why);
+/* Writes the ranges into the segment, and removes the file. After an error, call it again. */
+enum error segment_overwrite_settle(struct segment_overwrite *overwrite, const char *folder,
+                                    struct error_text *why);
+
 /* ---- records in order: segment_walk.c ---- */
 
 /* A walk over the records of one file. The caller fills the first part. */
@@ -118,6 +177,7 @@ struct segment_walk {
     const char *folder;
     const struct segment_file *file;
     const uint8_t *key;
+    struct segment_overwrite *overwrite; /* NULL: none */
     segment_log_chain *chain;   /* verifies the digest; NULL: does not, and skips payloads */
     uint64_t offset;            /* of the next record */
     struct segment_log_end end; /* before the next record */
@@ -142,11 +202,10 @@ enum error segment_walk_payload(struct segment_walk *walk, struct error_text *wh
 enum error segment_walk_next(struct segment_walk *walk, struct error_text *why);
 void segment_walk_release(struct segment_walk *walk);
 
-/* Sets *offset to a record head at `from` or behind it that proves that `seq` was durable: a valid
+/* Sets *offset to a record head where `stop` stands or behind it that proves that `seq` was durable: a valid
  * one whose synced_seq is seq or more. ERROR_NOT_FOUND: none. */
-enum error segment_find_proof(const struct segment_file *file, const char *folder,
-                              const uint8_t key[static SEGMENT_KEY_BYTES], uint64_t from,
-                              uint64_t seq, uint64_t *offset, struct error_text *why);
+enum error segment_find_proof(const struct segment_walk *stop, uint64_t seq, uint64_t *offset,
+                              struct error_text *why);
 /* The same in a file whose head is lost, and with it the key: bytes of the form of a record head
  * whose synced_seq is not seq. In the first batch of a segment after seq, all synced_seq are seq. */
 enum error segment_find_trace(const struct segment_file *file, const char *folder, uint64_t seq,
@@ -171,6 +230,8 @@ struct segment_verdict {
 struct segment_survey {
     struct segment_verdict *files; /* by number, ascending */
     size_t count;
+    struct segment_overwrite overwrite; /* that a crash left; of a segment in use */
+    bool is_taken;
 };
 
 /* Lists the files, reads their heads, and compares those with their names, sizes and neighbours.
@@ -257,6 +318,9 @@ struct segment_log {
     struct error_text problem;
     uint64_t last_entry_seq; /* the first seq of the last entry, or a seq below it */
 
+    pthread_mutex_t rewrite_lock;       /* held by segment_log_rewrite; before the others */
+    struct segment_overwrite overwrite; /* rewrite_lock, and its own */
+
     pthread_mutex_t spare_lock; /* held while a file is made; before `lock` */
     pthread_mutex_t lock;       /* held for moments, without calls of the system but close */
 
@@ -305,6 +369,8 @@ struct segment_use {
     bool is_newest;
 };
 
+/* Returns the index of the segment that holds seq, which is above the base of the log; lock is held. */
+size_t segment_find(const struct segment_log *log, uint64_t seq);
 /* Takes the segment at index; lock is held. */
 void segment_use_take(struct segment_log *log, size_t index, struct segment_use *use);
 /* Opens the file if it is not open. ERROR_NOT_FOUND: the segment has been pruned. */
@@ -315,7 +381,7 @@ enum error segment_use_open(struct segment_log *log, struct segment_use *use,
 enum error segment_use_seq(struct segment_log *log, uint64_t seq, struct segment_use *use,
                            struct error_text *why);
 /* Returns a walk at the first record, without a chain. */
-struct segment_walk segment_use_walk(const struct segment_log *log, const struct segment_use *use);
+struct segment_walk segment_use_walk(struct segment_log *log, const struct segment_use *use);
 /* Moves such a walk to before the record that holds seq, which is in the segment. */
 enum error segment_use_seek(struct segment_log *log, const struct segment_use *use, uint64_t seq,
                             struct segment_walk *walk, struct error_text *why);

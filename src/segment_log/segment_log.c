@@ -23,6 +23,8 @@ static void init(struct segment_log *log, const struct segment_log_options *opti
     log->chain = options->chain == NULL ? segment_log_chain_bytes : options->chain;
     log->spare.descriptor = -1;
     log->next_number = 1;
+    segment_overwrite_init(&log->overwrite);
+    (void)pthread_mutex_init(&log->rewrite_lock, NULL);
     (void)pthread_mutex_init(&log->spare_lock, NULL);
     (void)pthread_mutex_init(&log->lock, NULL);
 }
@@ -80,6 +82,8 @@ void segment_log_close(struct segment_log *log)
     free(log->batch.bytes);
     (void)pthread_mutex_destroy(&log->lock);
     (void)pthread_mutex_destroy(&log->spare_lock);
+    (void)pthread_mutex_destroy(&log->rewrite_lock);
+    segment_overwrite_release(&log->overwrite);
     free(log);
 }
 

@@ -143,6 +143,24 @@ enum error segment_log_read(struct segment_log *log, uint64_t first_seq,
 enum error segment_log_end_at(struct segment_log *log, uint64_t seq, struct segment_log_end *end,
                               struct error_text *why);
 
+/* ---- change ---- */
+
+/* Changes the bytes of an entry, whose size stays. entry: as it is now, borrowed. bytes: a copy of its bytes. */
+typedef void segment_log_rewriter(void *context, const struct log_entry *entry, uint8_t *bytes);
+
+/* Gives the durable entries that hold `seqs` (ascending, asserted) new bytes, from rewrite. The digest of
+ * an entry must stay: the caller has a chain that allows it. The old bytes are overwritten in the file. The call
+ * passes over seqs of segments that are pruned. Readers see an entry before or after the change.
+ * Costs six syncs for each segment that changes (some more, if the changes have over 1 MiB), and the time to
+ * read the entries. Any thread; calls wait for each other.
+ * Errors set *why (may be NULL). After one, some entries are changed and others are not; a crash may yet
+ * change one more. The caller calls again with the same seqs. ERROR_INVALID: a digest would change.
+ * ERROR_NOT_FOUND: a seq is not durable yet. ERROR_CORRUPT: damage. ERROR_TOO_LARGE: the changes of
+ * one entry are too many. ERROR_DISK_FULL, ERROR_NO_MEMORY, ERROR_IO, ERROR_DENIED. */
+enum error segment_log_rewrite(struct segment_log *log, const uint64_t *seqs, size_t count,
+                               segment_log_rewriter *rewrite, void *context,
+                               struct error_text *why);
+
 /* ---- remove ---- */
 
 /* Forgets the entries that end before before_seq; segment_log_first rises at once. The last entry

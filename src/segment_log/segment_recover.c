@@ -5,7 +5,8 @@
  *   2 walk       the records of the newest segment in use; the end of the log
  *   3 judge      bytes behind the end are torn if no valid record says that they were durable, and
  *                the end is not before what this node acknowledged
- *   4 repair     writes the records again that no later one proves durable, and zeros up to the end of
+ *   4 repair     ends a change of records that the process before began (segment_overwrite.c);
+ *                writes the records again that no later one proves durable, and zeros up to the end of
  *                the file: after a failed fdatasync the page cache may differ from the disk
  *   5 remove     the newest file, if it has no head, and sync the folder: a head that a failed reset left
  *                on the disk must not come back */
@@ -97,6 +98,7 @@ static enum error walk_newest(struct recovery *recovery)
     recovery->walk = (struct segment_walk){.folder = log->folder,
                                            .file = &newest->file,
                                            .key = newest->head.key,
+                                           .overwrite = &recovery->survey.overwrite,
                                            .chain = log->chain,
                                            .offset = SEGMENT_HEAD_BYTES,
                                            .end = newest->head.base,
@@ -159,12 +161,12 @@ static enum error rewrite(const struct recovery *recovery)
     return error;
 }
 
-static enum error repair(const struct recovery *recovery)
+static enum error repair(struct recovery *recovery)
 {
     const struct segment_verdict *unused = segment_survey_unused(&recovery->survey);
     const char *folder = recovery->log->folder;
-    enum error error = OK;
-    if (recovery->newest != NULL) {
+    enum error error = segment_overwrite_settle(&recovery->survey.overwrite, folder, recovery->why);
+    if (error == OK && recovery->newest != NULL) {
         error = segment_file_zero(&recovery->newest->file, folder, recovery->walk.offset,
                                   recovery->newest->head.size, recovery->why);
         if (error == OK)

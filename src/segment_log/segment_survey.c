@@ -105,13 +105,26 @@ static void judge_neighbours(struct segment_survey *survey, const char *folder)
     }
 }
 
+/* Returns the head of the segment in use of this number, or NULL. */
+static const struct segment_head *find_head(const struct segment_survey *survey, uint64_t number)
+{
+    for (size_t i = 0; i < survey->count; i++)
+        if (survey->files[i].state == SEGMENT_IN_USE && survey->files[i].file.number == number)
+            return &survey->files[i].head;
+    return NULL;
+}
+
 enum error segment_survey_take(struct segment_survey *survey, const char *folder,
                                struct error_text *why)
 {
     uint64_t *numbers = NULL;
     size_t count = 0;
     *survey = (struct segment_survey){0};
+    segment_overwrite_init(&survey->overwrite);
+    survey->is_taken = true;
     enum error error = segment_folder_list(folder, &numbers, &count, why);
+    if (error == OK)
+        error = segment_overwrite_load(&survey->overwrite, folder, why);
     if (error == OK && count > 0) {
         survey->files = calloc(count, sizeof *survey->files);
         if (survey->files == NULL)
@@ -129,15 +142,19 @@ enum error segment_survey_take(struct segment_survey *survey, const char *folder
         }
     }
     free(numbers);
-    if (error != OK)
+    if (error != OK) {
         segment_survey_release(survey);
-    else
-        judge_neighbours(survey, folder);
-    return error;
+        return error;
+    }
+    judge_neighbours(survey, folder);
+    segment_overwrite_check(&survey->overwrite, find_head(survey, survey->overwrite.number));
+    return OK;
 }
 
 void segment_survey_release(struct segment_survey *survey)
 {
+    if (survey->is_taken)
+        segment_overwrite_release(&survey->overwrite);
     free(survey->files);
     *survey = (struct segment_survey){0};
 }
@@ -225,8 +242,7 @@ static enum error judge_rest(const struct segment_survey *survey, const struct s
     if (error != OK)
         return error;
     *state = SEGMENT_TAIL_DAMAGED;
-    error = segment_find_proof(walk->file, walk->folder, walk->key, walk->offset,
-                               walk->end.position.seq + 1, &offset, why);
+    error = segment_find_proof(walk, walk->end.position.seq + 1, &offset, why);
     if (error == OK) {
         set_tail_damage(walk, "the record", offset, why);
     } else if (error == ERROR_NOT_FOUND && unused_end > 0) {

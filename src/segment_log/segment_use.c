@@ -9,8 +9,7 @@
 
 /* ---- segments ---- */
 
-/* lock is held. Returns the index of the segment that holds seq, which is above the base of the log. */
-static size_t find_segment(const struct segment_log *log, uint64_t seq)
+size_t segment_find(const struct segment_log *log, uint64_t seq)
 {
     size_t low = 0;
     for (size_t high = log->segment_count; high - low > 1;) {
@@ -86,7 +85,7 @@ enum error segment_use_seq(struct segment_log *log, uint64_t seq, struct segment
     uint64_t first = log->first;
     uint64_t last = log->durable.position.seq;
     if (is_found)
-        segment_use_take(log, find_segment(log, seq), use);
+        segment_use_take(log, segment_find(log, seq), use);
     (void)pthread_mutex_unlock(&log->lock);
     if (!is_found)
         return error_set(why, ERROR_NOT_FOUND,
@@ -153,11 +152,12 @@ static void go_to_mark(struct segment_log *log, const struct segment_use *use, u
     (void)pthread_mutex_unlock(&log->lock);
 }
 
-struct segment_walk segment_use_walk(const struct segment_log *log, const struct segment_use *use)
+struct segment_walk segment_use_walk(struct segment_log *log, const struct segment_use *use)
 {
     return (struct segment_walk){.folder = log->folder,
                                  .file = &use->file,
                                  .key = use->segment->head.key,
+                                 .overwrite = &log->overwrite,
                                  .offset = SEGMENT_HEAD_BYTES,
                                  .end = use->segment->head.base,
                                  .knows_end = true};

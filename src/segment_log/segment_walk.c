@@ -30,8 +30,8 @@ static enum error load(struct segment_walk *walk, uint64_t offset, size_t size,
     walk->buffer_used = 0;
     if (wanted > left)
         wanted = (size_t)left;
-    enum error error =
-        segment_file_read(walk->file, walk->folder, walk->buffer, wanted, offset, why);
+    enum error error = segment_overwrite_read(walk->overwrite, walk->file, walk->folder,
+                                              walk->buffer, wanted, offset, why);
     if (error == OK) {
         walk->buffer_offset = offset;
         walk->buffer_used = wanted;
@@ -84,22 +84,20 @@ enum error segment_walk_head(struct segment_walk *walk, struct error_text *why)
     return OK;
 }
 
+/* Decodes the head again: a rewrite may have changed the record since. One load has both of one time. */
 enum error segment_walk_payload(struct segment_walk *walk, struct error_text *why)
 {
-    struct log_entry *entry = &walk->record.entry;
-    uint64_t offset = walk->record_offset + SEGMENT_RECORD_HEAD_BYTES;
-    size_t size = (size_t)segment_record_bytes(entry->size) - SEGMENT_RECORD_HEAD_BYTES;
-    static const uint8_t nothing[1];
-    const uint8_t *payload = nothing;
-    if (size > 0) {
-        enum error error = load(walk, offset, size, why);
-        if (error != OK)
-            return error;
-        payload = walk->buffer + (offset - walk->buffer_offset);
-    }
-    if (!segment_record_has_payload(&walk->record, payload, walk->key))
+    size_t size = (size_t)segment_record_bytes(walk->record.entry.size);
+    enum error error = load(walk, walk->record_offset, size, why);
+    if (error != OK)
+        return error;
+    const uint8_t *bytes = walk->buffer + (walk->record_offset - walk->buffer_offset);
+    const uint8_t *payload = bytes + SEGMENT_RECORD_HEAD_BYTES;
+    if (!segment_record_decode(&walk->record, bytes, walk->key, walk->record_offset,
+                               walk->file->size) ||
+        !segment_record_has_payload(&walk->record, payload, walk->key))
         return ERROR_NOT_FOUND;
-    entry->bytes = payload;
+    walk->record.entry.bytes = payload;
     return OK;
 }
 
@@ -179,12 +177,14 @@ static enum error search(struct segment_walk *walk, const struct wanted *wanted,
     return ERROR_NOT_FOUND;
 }
 
-enum error segment_find_proof(const struct segment_file *file, const char *folder,
-                              const uint8_t key[static SEGMENT_KEY_BYTES], uint64_t from,
-                              uint64_t seq, uint64_t *offset, struct error_text *why)
+enum error segment_find_proof(const struct segment_walk *stop, uint64_t seq, uint64_t *offset,
+                              struct error_text *why)
 {
-    struct segment_walk walk = {.folder = folder, .file = file, .offset = from};
-    enum error error = search(&walk, &(struct wanted){.key = key, .seq = seq}, offset, why);
+    struct segment_walk walk = {.folder = stop->folder,
+                                .file = stop->file,
+                                .overwrite = stop->overwrite,
+                                .offset = stop->offset};
+    enum error error = search(&walk, &(struct wanted){.key = stop->key, .seq = seq}, offset, why);
     segment_walk_release(&walk);
     return error;
 }

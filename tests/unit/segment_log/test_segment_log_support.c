@@ -7,6 +7,7 @@
 #include <string.h>
 
 struct error_text why;
+segment_log_chain *test_chain;
 
 void assert_error_at(enum error found, enum error expected, const char *call, const char *file,
                      int line)
@@ -150,8 +151,10 @@ void model_check(const struct model *model, struct segment_log *log, size_t coun
 
 enum error try_open(struct segment_log **log, struct log_position acked)
 {
-    struct segment_log_options options = {
-        .folder = MEMORY_DISK, .segment_bytes = TEST_SEGMENT_BYTES, .acked = acked};
+    struct segment_log_options options = {.folder = MEMORY_DISK,
+                                          .segment_bytes = TEST_SEGMENT_BYTES,
+                                          .chain = test_chain,
+                                          .acked = acked};
     why.text[0] = '\0';
     return segment_log_open(log, &options, &why);
 }
@@ -202,7 +205,7 @@ static enum error count_item(void *context, const struct segment_log_item *item)
 enum error inspect_all(const char *folder, struct inspected *found)
 {
     *found = (struct inspected){0};
-    return segment_log_inspect(folder, NULL, count_item, found, &why);
+    return segment_log_inspect(folder, test_chain, count_item, found, &why);
 }
 
 int test_setup(void **state)

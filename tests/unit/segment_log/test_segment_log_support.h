@@ -58,6 +58,9 @@ void model_check(const struct model *model, struct segment_log *log, size_t coun
 
 /* ---- log ---- */
 
+/* The chain of try_open and inspect_all; NULL at first. */
+extern segment_log_chain *test_chain;
+
 /* Opens the log on MEMORY_DISK with segments of TEST_SEGMENT_BYTES. */
 enum error try_open(struct segment_log **log, struct log_position acked);
 struct segment_log *open_log(struct log_position acked);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Readers, a check and a helper beside the owner and its disk thread, on the files of the system. */
+/* Readers, a check, a helper and a thread that changes entries, beside the owner and its disk thread, on the
+ * files of the system. */
 #include "segment_log/segment_log.h"
 #include "support/folder.h"
 #include "support/test.h"
@@ -19,6 +20,7 @@ struct shared {
     _Atomic bool is_over;
     _Atomic size_t reads;
     _Atomic size_t checks;
+    _Atomic size_t changes;
     _Atomic size_t problems;
 };
 
@@ -33,6 +35,23 @@ static size_t size_of(uint64_t seq)
     return (size_t)(seq * 37 % 700);
 }
 
+/* The bytes of an entry may change, all together. */
+static void chain_size(uint8_t digest[static LOG_DIGEST_BYTES], const struct log_entry *entry)
+{
+    struct log_entry size = *entry;
+    size.bytes = (const uint8_t *)&entry->size;
+    size.size = sizeof entry->size;
+    segment_log_chain_bytes(digest, &size);
+}
+
+static bool has_only(const struct log_entry *entry, uint8_t byte)
+{
+    for (size_t i = 0; i < entry->size; i++)
+        if (entry->bytes[i] != byte)
+            return false;
+    return true;
+}
+
 struct reader {
     struct shared *shared;
     uint64_t next; /* 0: any */
@@ -41,10 +60,10 @@ struct reader {
 static enum error check_entry(void *context, const struct log_entry *entry)
 {
     struct reader *reader = context;
-    bool is_right = (reader->next == 0 || entry->first_seq == reader->next) &&
-                    entry->size == size_of(entry->first_seq);
-    for (size_t i = 0; i < entry->size; i++)
-        is_right = is_right && entry->bytes[i] == (uint8_t)entry->first_seq;
+    bool is_right =
+        (reader->next == 0 || entry->first_seq == reader->next) &&
+        entry->size == size_of(entry->first_seq) &&
+        (has_only(entry, (uint8_t)entry->first_seq) || has_only(entry, (uint8_t)~entry->first_seq));
     if (!is_right)
         atomic_fetch_add(&reader->shared->problems, 1);
     reader->next = entry->last_seq + 1;
@@ -77,6 +96,27 @@ static void *check_always(void *context)
         if (segment_log_scan(shared->log, &scan, 3000, &done, NULL) != OK)
             atomic_fetch_add(&shared->problems, 1);
         atomic_fetch_add(&shared->checks, done);
+    }
+    return NULL;
+}
+
+static void change(void *context, const struct log_entry *entry, uint8_t *bytes)
+{
+    struct shared *shared = context;
+    for (size_t i = 0; i < entry->size; i++)
+        bytes[i] = (uint8_t)~bytes[i];
+    atomic_fetch_add(&shared->changes, 1);
+}
+
+static void *change_always(void *context)
+{
+    struct shared *shared = context;
+    while (!atomic_load(&shared->is_over)) {
+        uint64_t seq = atomic_load(&shared->first);
+        const uint64_t seqs[] = {seq, seq + 1, seq + 40};
+        enum error error = segment_log_rewrite(shared->log, seqs, 3, change, shared, NULL);
+        if (error != OK && error != ERROR_NOT_FOUND)
+            atomic_fetch_add(&shared->problems, 1);
     }
     return NULL;
 }
@@ -134,16 +174,19 @@ static void own(struct shared *shared)
 TEST(test_segment_log_threads__all_at_once)
 {
     char *folder = folder_new();
-    pthread_t readers[READERS], check, help;
-    struct segment_log_options options = {.folder = folder, .segment_bytes = SEGMENT_LOG_BYTES_MIN};
+    pthread_t readers[READERS], check, help, changes;
+    struct segment_log_options options = {
+        .folder = folder, .segment_bytes = SEGMENT_LOG_BYTES_MIN, .chain = chain_size};
     struct shared shared = {0};
     assert_int_equal(segment_log_open(&shared.log, &options, NULL), OK);
     for (size_t i = 0; i < READERS; i++)
         assert_int_equal(pthread_create(&readers[i], NULL, read_always, &shared), 0);
     assert_int_equal(pthread_create(&check, NULL, check_always, &shared), 0);
     assert_int_equal(pthread_create(&help, NULL, help_always, &shared), 0);
+    assert_int_equal(pthread_create(&changes, NULL, change_always, &shared), 0);
     own(&shared);
-    while ((atomic_load(&shared.checks) == 0 || atomic_load(&shared.reads) == 0) &&
+    while ((atomic_load(&shared.checks) == 0 || atomic_load(&shared.reads) == 0 ||
+            atomic_load(&shared.changes) == 0) &&
            atomic_load(&shared.problems) == 0)
         (void)sched_yield();
     atomic_store(&shared.is_over, true);
@@ -151,6 +194,7 @@ TEST(test_segment_log_threads__all_at_once)
         assert_int_equal(pthread_join(readers[i], NULL), 0);
     assert_int_equal(pthread_join(check, NULL), 0);
     assert_int_equal(pthread_join(help, NULL), 0);
+    assert_int_equal(pthread_join(changes, NULL), 0);
     assert_int_equal(atomic_load(&shared.problems), 0);
     segment_log_close(shared.log);
     folder_remove(folder);
