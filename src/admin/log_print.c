@@ -50,10 +50,24 @@ static const char *kind_of(const Jackdaw__Delta *delta)
     return field == NULL ? "unknown" : field->name;
 }
 
-/* NULL: not asked for, or the delta is no message. */
+/* Whether the text of a message or topic was overwritten (src/batch). */
+static bool is_erased(const Jackdaw__Delta *delta)
+{
+    switch (delta->change_case) {
+    case JACKDAW__DELTA__CHANGE_MESSAGE_SENT:
+        return delta->message_sent->text_hash.len > 0;
+    case JACKDAW__DELTA__CHANGE_TOPIC_SET:
+        return delta->topic_set->topic_hash.len > 0;
+    default:
+        return false;
+    }
+}
+
+/* NULL: not asked for, erased, or the delta is no message. */
 static const char *text_of(const struct log_print *print, const Jackdaw__Delta *delta)
 {
-    return print->has_text && delta->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT
+    return print->has_text && delta->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT &&
+                   !is_erased(delta)
                ? delta->message_sent->text
                : NULL;
 }
@@ -115,9 +129,10 @@ static json_t *json_of_delta(const struct log_print *print, const Jackdaw__Delta
 {
     char session[SESSION_TEXT_BYTES];
     (void)snprintf(session, sizeof session, "%016" PRIx64, delta->session);
-    json_t *object = json_pack("{s:I, s:s, s:I, s:s, s:I}", "seq", (json_int_t)seq, "kind",
-                               kind_of(delta), "time_ms", (json_int_t)delta->time_ms, "session",
-                               session, "request", (json_int_t)delta->request);
+    json_t *object =
+        json_pack("{s:I, s:s, s:I, s:s, s:I, s:b}", "seq", (json_int_t)seq, "kind", kind_of(delta),
+                  "time_ms", (json_int_t)delta->time_ms, "session", session, "request",
+                  (json_int_t)delta->request, "erased", (int)is_erased(delta));
     const char *text = text_of(print, delta);
     if (object != NULL && text != NULL &&
         json_object_set_new(object, "text", json_of_text(text)) != 0) {
@@ -221,6 +236,8 @@ static enum error print_deltas(const struct log_print *print, const struct log_e
                       "  delta seq=%" PRIu64 " kind=%s time=%s session=%016" PRIx64
                       " request=%" PRIu64,
                       entry->first_seq + i, kind_of(delta), time, delta->session, delta->request);
+        if (is_erased(delta))
+            (void)fputs(" erased", print->out);
         const char *text = text_of(print, delta);
         if (text != NULL)
             error = print_message(print, text);

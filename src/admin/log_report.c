@@ -2,6 +2,7 @@
 #include "admin/log_report.h"
 
 #include "admin/log_print.h"
+#include "batch/batch.h"
 
 #include <inttypes.h>
 #include <sodium.h>
@@ -89,7 +90,7 @@ enum error log_report_run(const struct admin_options *options, FILE *out, struct
                             .is_dump = options->command == ADMIN_DUMP};
     if (sodium_init() < 0)
         return error_set(why, ERROR_INTERNAL, "libsodium does not start");
-    enum error found = segment_log_inspect(options->target, NULL, visit, &report, why);
+    enum error found = segment_log_inspect(options->target, batch_chain, visit, &report, why);
     if ((found == OK || found == ERROR_CORRUPT) &&
         log_print_summary(&report.print, &report.summary) != OK)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");

@@ -4,6 +4,7 @@
 #ifndef JACKDAW_CHAT_CHAT_INTERNAL_H
 #define JACKDAW_CHAT_CHAT_INTERNAL_H
 
+#include "batch/batch.h"
 #include "chat/chat.h"
 #include "chat/state.h"
 
@@ -16,6 +17,7 @@
 #define CHAT_NOTICE_BYTES_MAX 512u
 #define CHAT_RETRY_MS 100u /* for what a moment may mend: a gap in the requests */
 #define CHAT_RETRY_MEMORY_MS 1000u
+#define CHAT_SALTS 64u /* kept in memory */
 
 /* Flag of struct outcome_row: JoinRoom made the room. Databases hold flags: never reuse a number. */
 #define OUTCOME_CREATED 1u
@@ -25,6 +27,8 @@ struct chat {
     struct chat_limits limits;
     struct chat_observer observer;
     struct chat_random random;
+    uint8_t salts[CHAT_SALTS][BATCH_SALT_BYTES]; /* random; drawn many at once */
+    size_t salts_left;
     struct state state;
     uint64_t monotonic_ms; /* the latest told */
     /* The last outcome applied, if it was not a refusal: usually the next one that is read. */
@@ -61,6 +65,9 @@ enum chat_decision chat_call_fail(struct chat_call *call, enum error error);
  * not a numbered one. */
 enum chat_decision chat_call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
                                      Jackdaw__Delta__ChangeCase change_case, void *change);
+
+/* Gives a new text its salt, in the arena (batch.h). False: no memory. */
+bool chat_call_salt(struct chat *chat, struct chat_call *call, ProtobufCBinaryData *salt);
 
 /* Adds the name of the room, if it is one with a name (NULL: there is none yet), to what was
  * proposed. */

@@ -60,7 +60,7 @@ enum chat_decision chat_propose_send(struct chat *chat, struct chat_call *call,
         return decision;
     sent->account = call->session->account->id;
     sent->text = arena_copy(call->arena, request->text, size + 1);
-    if (sent->text == NULL)
+    if (sent->text == NULL || !chat_call_salt(chat, call, &sent->text_salt))
         return chat_call_fail(call, ERROR_NO_MEMORY);
     return chat_call_name_room(
         call,
@@ -138,8 +138,9 @@ bool apply_fits_message(const struct apply *apply)
 {
     const Jackdaw__MessageSent *sent = apply->delta->message_sent;
     size_t size = sent->text == NULL ? 0 : strlen(sent->text);
-    return apply_is_by(apply, sent->account) && size >= 1 && size <= CHAT_MESSAGE_BYTES_MAX &&
-           text_is_utf8(sent->text, size);
+    bool is_erased = sent->text_hash.len > 0;
+    return apply_is_by(apply, sent->account) && (size >= 1) != is_erased &&
+           size <= CHAT_MESSAGE_BYTES_MAX && text_is_utf8(sent->text, size);
 }
 
 enum error apply_message_sent(struct apply *apply)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/chat_internal.h"
 
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,6 +93,22 @@ enum chat_decision chat_call_propose(struct chat *chat, struct chat_call *call, 
     delta->unchanged = change; /* the union's members are pointers all */
     call->delta = delta;
     return CHAT_PROPOSE;
+}
+
+bool chat_call_salt(struct chat *chat, struct chat_call *call, ProtobufCBinaryData *salt)
+{
+    if (chat->salts_left == 0) {
+        randombytes_buf(chat->salts, sizeof chat->salts);
+        chat->salts_left = CHAT_SALTS;
+    }
+    uint8_t *next = chat->salts[chat->salts_left - 1];
+    salt->data = arena_copy(call->arena, next, BATCH_SALT_BYTES);
+    if (salt->data == NULL)
+        return false;
+    salt->len = BATCH_SALT_BYTES;
+    sodium_memzero(next, BATCH_SALT_BYTES);
+    chat->salts_left--;
+    return true;
 }
 
 enum chat_decision chat_call_name_room(struct chat_call *call, enum chat_decision decision,

@@ -113,7 +113,8 @@ enum chat_decision chat_propose_topic(struct chat *chat, struct chat_call *call,
     set->room = room->id;
     set->account = call->session->account->id;
     set->topic = arena_strdup(call->arena, request->topic);
-    if (set->topic == NULL)
+    bool has_salt = request->topic[0] == '\0' || chat_call_salt(chat, call, &set->topic_salt);
+    if (set->topic == NULL || !has_salt)
         return chat_call_fail(call, ERROR_NO_MEMORY);
     return chat_call_name_room(
         call,

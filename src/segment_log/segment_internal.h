@@ -12,7 +12,7 @@
 
 /* ---- format: segment_format.c ---- */
 
-#define SEGMENT_VERSION 1
+#define SEGMENT_VERSION 2
 #define SEGMENT_HEAD_BYTES 512u        /* one sector */
 #define SEGMENT_RECORD_HEAD_BYTES 112u /* the payload follows, then zeros up to a multiple of 8 */
 #define SEGMENT_ALIGNMENT 8u           /* of records */

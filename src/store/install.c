@@ -254,7 +254,6 @@ static enum error hand_over(struct install *install, struct store **store)
     fresh->lock = install->old->lock;
     install->old->lock = -1;
     fresh->node = install->old->node;
-    fresh->chain = install->old->chain;
     fresh->segment_bytes = install->old->segment_bytes;
     fresh->sync_bytes = install->old->sync_bytes;
     install->old->node = (struct node_file){.descriptor = -1};

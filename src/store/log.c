@@ -3,6 +3,8 @@
  * other rows show it. */
 #include "store/store_internal.h"
 
+#include "batch/batch.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -160,7 +162,7 @@ enum error log_open(struct store *store, struct error_text *why)
     struct segment_log_options log = {
         .folder = folder,
         .segment_bytes = store->segment_bytes,
-        .chain = store->chain,
+        .chain = batch_chain,
         .acked = store->now.end.at.position,
         .restart = begins ? &base : NULL,
     };
@@ -227,12 +229,11 @@ struct log_position store_log_last(const struct store *store)
 
 /* ---- appending ---- */
 
-static void advance(const struct store *store, const struct log_entry *entry,
-                    struct segment_log_end *end)
+static void advance(const struct log_entry *entry, struct segment_log_end *end)
 {
     end->position = log_entry_last(entry);
     end->bytes += entry->size;
-    store->chain(end->digest, entry);
+    batch_chain(end->digest, entry);
 }
 
 /* The log has the entry already: the database follows it. */
@@ -240,7 +241,7 @@ static enum error follow(struct store *store, const struct log_entry *entry,
                          struct segment_log_end *end)
 {
     struct segment_log_end found;
-    advance(store, entry, end);
+    advance(entry, end);
     if (log_entry_has_digest(entry) && /* as segment_log_read gave it */
         memcmp(entry->digest, end->digest, sizeof end->digest) == 0)
         return OK;
@@ -257,7 +258,7 @@ static enum error append(struct store *store, const struct log_entry *entry,
                          struct segment_log_end *end)
 {
     if (store->log == NULL) {
-        advance(store, entry, end);
+        advance(entry, end);
         return OK;
     }
     if (entry->last_seq <= segment_log_durable(store->log).position.seq)

@@ -6,6 +6,8 @@
  * snapshot only: the log is to begin anew, with the entries of log_copy. */
 #include "store/store_internal.h"
 
+#include "batch/batch.h"
+
 #include <string.h>
 
 /* ---- reading ---- */
@@ -61,11 +63,11 @@ static enum error check_follows(struct store *store, const struct segment_log_en
                                  "table log_copy lacks an entry");
 }
 
-static void advance(struct store *store, struct segment_log_end *end, struct log_entry *entry)
+static void advance(struct segment_log_end *end, struct log_entry *entry)
 {
     end->position = log_entry_last(entry);
     end->bytes += entry->size;
-    store->chain(end->digest, entry);
+    batch_chain(end->digest, entry);
     memcpy(entry->digest, end->digest, sizeof entry->digest);
 }
 
@@ -103,7 +105,7 @@ enum error log_copy_each(struct store *store,
         if (error == OK)
             error = check_follows(store, &end, &entry);
         if (error == OK) {
-            advance(store, &end, &entry);
+            advance(&end, &entry);
             error = visit(context, &entry);
         }
         if (error != OK)

@@ -238,8 +238,6 @@ static struct store *new_store(const struct store_options *options)
     store->lock = -1;
     store->unprojected_max = UNPROJECTED_BYTES_MAX;
     store->node.descriptor = -1;
-    store->chain =
-        options == NULL || options->chain == NULL ? segment_log_chain_bytes : options->chain;
     uint64_t replay = options == NULL ? 0 : options->replay_bytes;
     store->sync_bytes =
         (replay == 0 ? STORE_REPLAY_BYTES : replay) / 2; /* the rest may come meanwhile */

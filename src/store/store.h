@@ -54,11 +54,10 @@ struct store;
 /* ---- opening ---- */
 
 struct store_options {
-    const char *folder;       /* made (mode 0700) with its parents if missing; NULL: in memory */
-    uint64_t node_id;         /* 1..65535; written into a new folder, compared with an old one's */
-    uint64_t segment_bytes;   /* of a file of the log (segment_log.h); 0: the default */
-    uint64_t replay_bytes;    /* bound of what a start replays; 0: STORE_REPLAY_BYTES */
-    segment_log_chain *chain; /* of the digest of the log; NULL: segment_log_chain_bytes */
+    const char *folder;     /* made (mode 0700) with its parents if missing; NULL: in memory */
+    uint64_t node_id;       /* 1..65535; written into a new folder, compared with an old one's */
+    uint64_t segment_bytes; /* of a file of the log (segment_log.h); 0: the default */
+    uint64_t replay_bytes;  /* bound of what a start replays; 0: STORE_REPLAY_BYTES */
 };
 
 #define STORE_REPLAY_BYTES (16u * 1024u * 1024u)
@@ -202,8 +201,7 @@ struct log_position store_log_last(const struct store *store);
 uint64_t store_time_ms(const struct store *store);
 void store_note_time(struct store *store, uint64_t time_ms);
 
-/* The running digest over all batches up to there: the chain of the options. The digest of an empty log
- * is all zero. */
+/* The running digest over all entries up to there (batch_chain). The digest of an empty log is all zero. */
 void store_digest(const struct store *store, uint8_t digest[static LOG_DIGEST_BYTES]);
 
 /* Adds an epoch to the history. ERROR_INVALID: it does not ascend (epoch_history_ascends). */
@@ -234,6 +232,17 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
 /* Forgets whole batches that end before before_seq, as far as the synced database has them. The last batch
  * always stays. Outside of transactions. */
 void store_log_prune(struct store *store, uint64_t before_seq);
+
+#define STORE_ERASE_MAX 1024 /* texts in one call */
+
+/* Overwrites the texts of the deltas at `seqs` in the log: of messages and topics (batch.h). The digests stay.
+ * seqs: ascending, up to STORE_ERASE_MAX (asserted). The call passes over seqs that the log has no more, and
+ * deltas without such a text. The call reads the entries, and syncs six times for each segment that holds one, so
+ * a worker thread makes it. Any thread, beside all but opening, closing and installing.
+ * The rows of the database stay as they are: a delta changes them. A slave that gets an erased entry
+ * applies an empty text. Errors set *why (may be NULL), as segment_log_rewrite; the caller calls again. */
+enum error store_erase_texts(struct store *store, const uint64_t *seqs, size_t count,
+                             struct error_text *why);
 
 /* The last seq that the synced database has. Any thread. */
 uint64_t store_synced_seq(const struct store *store);

@@ -164,8 +164,7 @@ struct store {
     bool is_view;        /* that transaction is a view (projection_view) */
     int restart_pages;   /* a WAL of this size is to begin anew; the committing thread's */
 
-    struct segment_log *log;  /* of a reader: its writer's; NULL: in memory, or a file */
-    segment_log_chain *chain; /* of the digest */
+    struct segment_log *log; /* of a reader: its writer's; NULL: in memory, or a file */
     uint64_t segment_bytes;
     uint64_t sync_bytes; /* how many of the log may come between two syncs of the database */
     struct projection

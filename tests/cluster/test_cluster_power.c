@@ -3,6 +3,7 @@
  * is there once and in order. Each server starts, and its log and its database agree.
  *
  * JACKDAW_TEST_SEED: the seed; JACKDAW_TEST_ROUNDS: losses of power of the single server. */
+#include "batch/batch.h"
 #include "harness/cluster_fixture.h"
 #include "harness/power_loss.h"
 #include "segment_log/segment_log.h"
@@ -119,7 +120,7 @@ static void check_log(struct cluster_fixture *fixture, const char *folder)
     struct segment_log_end database = {0};
     struct error_text why = {0};
     char path[PROCESS_GROUP_PATH_SIZE + 16];
-    if (segment_log_inspect(folder, NULL, keep_end, &log, &why) != OK)
+    if (segment_log_inspect(folder, batch_chain, keep_end, &log, &why) != OK)
         process_group_fail(fixture->group, "the log in %s: %s", folder, why.text);
     (void)snprintf(path, sizeof path, "%s/jackdaw.db", folder);
     read_database_end(path, &database);

@@ -2,7 +2,7 @@
 /* Writes the seeds of the fuzz targets: good inputs of every kind, from which the fuzzer finds the
  * bad ones.
  *
- * usage: make_corpus FOLDER      (makes FOLDER/frame, FOLDER/reply, FOLDER/address, FOLDER/cluster) */
+ * usage: make_corpus FOLDER      (makes FOLDER/frame, FOLDER/reply, FOLDER/address, FOLDER/batch, FOLDER/cluster) */
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/status.h"
@@ -218,6 +218,50 @@ static void write_addresses(void)
     }
 }
 
+/* A message and a topic, each with a whole, an erased and a malformed text. */
+static void write_batches(void)
+{
+    static uint8_t sixteen[16] = "0123456789abcde";
+    static uint8_t zeros[5];
+    const ProtobufCBinaryData salt = {sizeof sixteen, sixteen};
+    const ProtobufCBinaryData erased = {sizeof zeros, zeros};
+    Jackdaw__MessageSent sent[3];
+    Jackdaw__TopicSet set = JACKDAW__TOPIC_SET__INIT;
+    Jackdaw__Delta deltas[4];
+    Jackdaw__Delta *list[4];
+    for (size_t i = 0; i < 4; i++) {
+        jackdaw__delta__init(&deltas[i]);
+        list[i] = &deltas[i];
+        deltas[i].request = i + 1;
+        if (i == 3)
+            break;
+        jackdaw__message_sent__init(&sent[i]);
+        deltas[i].change_case = JACKDAW__DELTA__CHANGE_MESSAGE_SENT;
+        deltas[i].message_sent = &sent[i];
+    }
+    sent[0].text = (char *)"hello";
+    sent[0].text_salt = salt;
+    sent[1].erased_text = erased;
+    sent[1].text_hash = salt;
+    sent[2].text = (char *)"hello";
+    sent[2].text_hash = salt;
+    set.topic = (char *)"of birds";
+    set.topic_salt = salt;
+    deltas[3].change_case = JACKDAW__DELTA__CHANGE_TOPIC_SET;
+    deltas[3].topic_set = &set;
+    for (size_t i = 0; i < 4; i++) {
+        char name[16];
+        Jackdaw__Batch batch = JACKDAW__BATCH__INIT;
+        batch.epoch = 1;
+        batch.first_seq = 1;
+        batch.n_deltas = i == 3 ? 1 : i + 1;
+        batch.deltas = i == 3 ? &list[3] : list;
+        uint8_t *bytes = take(jackdaw__batch__get_packed_size(&batch) + 1);
+        (void)snprintf(name, sizeof name, "%zu", i);
+        write_seed("batch", name, bytes, jackdaw__batch__pack(&batch, bytes));
+    }
+}
+
 #define EPOCH 65537u       /* of the scenes of fuzz_cluster.c, by node 1 */
 #define NEXT_EPOCH 131074u /* the next of node 2 */
 
@@ -387,7 +431,7 @@ static void write_election(void)
 
 int main(int argc, char **argv)
 {
-    static const char *const targets[] = {"frame", "reply", "address", "cluster"};
+    static const char *const targets[] = {"frame", "reply", "address", "batch", "cluster"};
     if (argc != 2) {
         (void)fprintf(stderr, "usage: make_corpus FOLDER\n");
         return 2;
@@ -403,6 +447,7 @@ int main(int argc, char **argv)
     write_methods();
     write_odd_envelopes();
     write_addresses();
+    write_batches();
     write_kinds();
     write_following();
     write_election();

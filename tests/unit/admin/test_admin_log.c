@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* jackdaw-admin verify and dump, on logs that segment_log wrote into a folder of the system. */
 #include "admin/admin.h"
+#include "batch/batch.h"
 #include "segment_log/segment_log.h"
 #include "spec.pb-c.h"
 #include "support/folder.h"
@@ -53,8 +54,8 @@ static struct segment_log *open_log(const struct fixture *f)
 {
     struct segment_log *log;
     struct error_text why;
-    const struct segment_log_options options = {.folder = f->folder,
-                                                .segment_bytes = SEGMENT_LOG_BYTES_MIN};
+    const struct segment_log_options options = {
+        .folder = f->folder, .segment_bytes = SEGMENT_LOG_BYTES_MIN, .chain = batch_chain};
     if (segment_log_open(&log, &options, &why) != OK)
         fail_msg("%s", why.text);
     return log;
@@ -84,9 +85,11 @@ static void append_chat(struct segment_log *log)
     Jackdaw__Delta *deltas[] = {&first, &second};
     Jackdaw__Batch batch = JACKDAW__BATCH__INIT;
     uint8_t bytes[1024];
+    uint8_t salt[BATCH_SALT_BYTES] = {1, 2, 3};
     first.change_case = JACKDAW__DELTA__CHANGE_ROOM_JOINED;
     first.room_joined = &joined;
     sent.text = (char *)SECRET;
+    sent.text_salt = (ProtobufCBinaryData){sizeof salt, salt};
     second.change_case = JACKDAW__DELTA__CHANGE_MESSAGE_SENT;
     second.message_sent = &sent;
     for (size_t i = 0; i < 2; i++) {
@@ -284,6 +287,35 @@ TEST_F(test_dump__texts_only_on_demand)
     const json_t *delta = json_array_get(json_object_get(entry, "deltas"), 1);
     assert_string_equal(text_of(delta, "text"), SECRET);
     json_decref(entry);
+}
+
+static void erase(void *context, const struct log_entry *entry, uint8_t *bytes)
+{
+    const uint64_t *seq = context;
+    assert_int_equal(batch_erase(bytes, entry, seq, 1), 1);
+}
+
+TEST_F(test_dump__shows_that_a_text_is_erased)
+{
+    uint64_t seq = 3;
+    struct error_text why;
+    write_log(f);
+    struct segment_log *log = open_log(f);
+    assert_int_equal(segment_log_rewrite(log, &seq, 1, erase, &seq, &why), OK);
+    segment_log_close(log);
+    assert_int_equal(run(f, "verify", NULL), OK);
+    expect(f->out, "result    whole\n");
+    assert_int_equal(run(f, "dump", "--text"), OK);
+    expect(f->out, "session=fedcba9876543210 request=8 erased\n");
+    assert_int_equal(count_of(f->out, "request=8 text="), ENTRIES / 2 - 1);
+    assert_int_equal(run_in(f, f->folder, "dump", "--json", "--text"), OK);
+    for (size_t line = 2; line <= 4; line += 2) {
+        json_t *entry = json_line(f, line);
+        const json_t *delta = json_array_get(json_object_get(entry, "deltas"), 1);
+        assert_int_equal(json_is_true(json_object_get(delta, "erased")), line == 2);
+        assert_int_equal(json_object_get(delta, "text") == NULL, line == 2);
+        json_decref(entry);
+    }
 }
 
 TEST_F(test_dump__as_json)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending, direct conversations, typing, history: src/chat/message.c, typing.c, history.c. */
+#include "batch/batch.h"
 #include "chat_fixture.h"
 #include "support/test.h"
 #include "support/text_append.h"
@@ -7,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define CHAT_SALTS_TRIED 150 /* more than are drawn at once */
 
 static void begin(struct chat_fixture *f)
 {
@@ -58,6 +61,49 @@ CHAT_TEST(test_send__answer)
     assert_int_equal(reply.position->seq, f->seq);
     assert_int_equal(reply.position->epoch, f->epoch);
     assert_int_equal(reply.time_ms, f->time_ms);
+}
+
+/* A text without a salt could not be erased in the log; one salt for two would tell that they are equal. */
+CHAT_TEST(test_send__gives_each_text_a_salt)
+{
+    uint8_t salts[CHAT_SALTS_TRIED][BATCH_SALT_BYTES];
+    chat_fixture_join(f, alice(f), "general", 0);
+    for (size_t i = 0; i < CHAT_SALTS_TRIED; i++) {
+        bool is_topic = i % 2 == 1;
+        assert_ok(is_topic ? chat_fixture_topic(f, alice(f), "general", i % 4 == 1 ? "a" : "b")
+                           : chat_fixture_send(f, alice(f), "general", "x", 0));
+        Jackdaw__Delta *delta = chat_fixture_unpack(&f->deltas[f->deltas_count - 1]);
+        const ProtobufCBinaryData *salt =
+            is_topic ? &delta->topic_set->topic_salt : &delta->message_sent->text_salt;
+        assert_int_equal(salt->len, BATCH_SALT_BYTES);
+        memcpy(salts[i], salt->data, BATCH_SALT_BYTES);
+        for (size_t j = 0; j < i; j++)
+            assert_memory_not_equal(salts[i], salts[j], BATCH_SALT_BYTES);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+    assert_ok(chat_fixture_topic(f, alice(f), "general", ""));
+}
+
+/* A slave catches up with a log in which texts are erased. */
+CHAT_TEST(test_send__applies_an_erased_text)
+{
+    uint8_t zeros[5] = {0};
+    uint8_t hash[BATCH_HASH_BYTES] = {1};
+    chat_fixture_join(f, alice(f), "general", 0);
+    assert_ok(chat_fixture_send(f, alice(f), "general", "hello", 0));
+    Jackdaw__Delta *delta = chat_fixture_unpack(&f->deltas[f->deltas_count - 1]);
+    delta->request = chat_fixture_next(alice(f));
+    delta->message_sent->erased_text = (ProtobufCBinaryData){sizeof zeros, zeros};
+    delta->message_sent->text_hash = (ProtobufCBinaryData){sizeof hash, hash};
+    assert_int_equal(chat_fixture_apply(f, delta), ERROR_CORRUPT); /* it has a text, too */
+    delta->message_sent->text[0] = '\0';
+    assert_int_equal(chat_fixture_apply(f, delta), OK);
+    delta->message_sent->erased_text = delta->message_sent->text_hash = (ProtobufCBinaryData){0};
+    jackdaw__delta__free_unpacked(delta, NULL);
+    assert_reads(f, alice(f), 0,
+                 "JOINED general alice; OWNER general alice; MESSAGE general alice hello; MESSAGE "
+                 "general alice");
+    assert_int_equal(chat_fixture_send(f, alice(f), "general", "more", 0).outcome.number, 3);
 }
 
 CHAT_TEST(test_send__to_a_person)

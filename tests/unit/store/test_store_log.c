@@ -4,6 +4,7 @@
  * carries. segment_log has tests of its own. */
 #include "store/store_internal.h"
 
+#include "spec.pb-c.h"
 #include "support/faulty_calls.h"
 #include "support/test.h"
 #include "test_store_support.h"
@@ -78,6 +79,92 @@ static void project(struct store *store, bool wants_sync)
     struct error_text why = {""};
     if (store_project(store, wants_sync, &why) != OK)
         fail_msg("%s", why.text);
+}
+
+/* ---- erased texts ---- */
+
+/* Packs a batch with one message. Returns its size. */
+static size_t pack_message(uint8_t *bytes, uint64_t seq, const char *text)
+{
+    Jackdaw__MessageSent sent = JACKDAW__MESSAGE_SENT__INIT;
+    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
+    Jackdaw__Batch batch = JACKDAW__BATCH__INIT;
+    Jackdaw__Delta *deltas[] = {&delta};
+    uint8_t salt[16] = {(uint8_t)seq};
+    sent.text = (char *)(uintptr_t)text;
+    sent.text_salt = (ProtobufCBinaryData){sizeof salt, salt};
+    delta.change_case = JACKDAW__DELTA__CHANGE_MESSAGE_SENT;
+    delta.message_sent = &sent;
+    batch.epoch = EPOCH;
+    batch.first_seq = seq;
+    batch.n_deltas = 1;
+    batch.deltas = deltas;
+    return jackdaw__batch__pack(&batch, bytes);
+}
+
+static enum error append_copy(void *context, const struct log_entry *entry)
+{
+    struct store *store = context;
+    assert_ok(store, store_begin(store));
+    if (entry->first_seq == 1)
+        assert_ok(store,
+                  store_add_epoch(store, (struct epoch_start){.epoch = EPOCH, .first_seq = 1}));
+    assert_ok(store, store_log_append(store, entry));
+    return store_commit(store);
+}
+
+static bool file_holds(const char *folder, const char *name, const char *text)
+{
+    char path[TEST_PATH_SIZE];
+    static char bytes[2 * TEST_SEGMENT_BYTES];
+    join_path(path, folder, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    assert_int_equal(fclose(file), 0);
+    return memmem(bytes, size, text, strlen(text)) != NULL;
+}
+
+/* Another store gets the entries from this one, after the erasing: as a slave that catches up. */
+TEST_F(test_store_log__erased_texts_keep_the_digest)
+{
+    struct fixture slave;
+    struct error_text why = {""};
+    uint8_t digest[LOG_DIGEST_BYTES], other[LOG_DIGEST_BYTES];
+    for (uint64_t seq = 1; seq <= 3; seq++) {
+        uint8_t bytes[200];
+        size_t size = pack_message(bytes, seq, seq == 2 ? "the secret" : "what stays");
+        const struct log_entry entry = {
+            .epoch = EPOCH, .first_seq = seq, .last_seq = seq, .bytes = bytes, .size = size};
+        assert_int_equal(append_copy(f->store, &entry), OK);
+    }
+    store_digest(f->store, digest);
+    assert_true(file_holds(f->folder, "log/0000000000000001.log", "the secret"));
+    assert_int_equal(store_erase_texts(f->store, (const uint64_t[]){2}, 1, &why), OK);
+    assert_false(file_holds(f->folder, "log/0000000000000001.log", "the secret"));
+    assert_true(file_holds(f->folder, "log/0000000000000001.log", "what stays"));
+    assert_int_equal(store_erase_texts(f->store, (const uint64_t[]){4}, 1, &why), ERROR_NOT_FOUND);
+    begin(&slave);
+    assert_ok(f->store, store_log_read(f->store, 1, append_copy, slave.store));
+    store_digest(slave.store, other);
+    assert_memory_equal(digest, other, sizeof digest);
+    assert_false(file_holds(slave.folder, "log/0000000000000001.log", "the secret"));
+    end(&slave);
+    store_close(f->store);
+    f->store = open_store(f->folder);
+    store_digest(f->store, other);
+    assert_memory_equal(digest, other, sizeof digest);
+    struct store_scan scan = {0};
+    while (!scan.is_done)
+        assert_ok(f->store, store_scan(f->store, &scan, 1 << 20));
+}
+
+TEST(test_store_log__memory_erases_nothing)
+{
+    struct error_text why = {""};
+    struct store *store = open_store(NULL);
+    assert_int_equal(store_erase_texts(store, (const uint64_t[]){1}, 1, &why), OK);
+    store_close(store);
 }
 
 /* ---- a disk that fails ---- */
