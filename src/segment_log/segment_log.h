@@ -151,7 +151,7 @@ typedef void segment_log_rewriter(void *context, const struct log_entry *entry, 
 /* Gives the durable entries that hold `seqs` (ascending, asserted) new bytes, from rewrite. The digest of
  * an entry must stay: the caller has a chain that allows it. The old bytes are overwritten in the file. The call
  * passes over seqs of segments that are pruned. Readers see an entry before or after the change.
- * Costs six syncs for each segment that changes (some more, if the changes have over 1 MiB), and the time to
+ * Costs four syncs for each segment that changes (some more, if the changes have over 1 MiB), and the time to
  * read the entries. Any thread; calls wait for each other.
  * Errors set *why (may be NULL). After one, some entries are changed and others are not; a crash may yet
  * change one more. The caller calls again with the same seqs. ERROR_INVALID: a digest would change.

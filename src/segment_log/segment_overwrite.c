@@ -3,8 +3,10 @@
  *
  *   save     the file `overwrite` with all ranges, synced with its name
  *   show     from now on, readers get the new bytes, whatever the segment holds
- *   settle   writes the ranges into the segment, syncs it, removes the file and syncs the folder
+ *   settle   writes the ranges into the segment, syncs it, and removes the file
  *
+ * If a loss of power brings the name back, the next open writes the same bytes again. The segment has no newer ones:
+ * the next save replaces the file, and syncs the name, before they are written.
  * A crash after save leaves the file, and the next open settles it. A file that is torn has no valid hash:
  * then the segment has not changed. */
 #include "segment_log/segment_internal.h"
@@ -203,8 +205,6 @@ enum error segment_overwrite_settle(struct segment_overwrite *overwrite, const c
         error = write_segment(overwrite, folder, why);
     if (error == OK)
         error = segment_file_remove(folder, SEGMENT_OVERWRITE_NUMBER, why);
-    if (error == OK)
-        error = segment_folder_sync(folder, why);
     if (error != OK)
         return error;
     (void)pthread_rwlock_wrlock(&overwrite->lock);

@@ -237,7 +237,7 @@ void store_log_prune(struct store *store, uint64_t before_seq);
 
 /* Overwrites the texts of the deltas at `seqs` in the log: of messages and topics (batch.h). The digests stay.
  * seqs: ascending, up to STORE_ERASE_MAX (asserted). The call passes over seqs that the log has no more, and
- * deltas without such a text. The call reads the entries, and syncs six times for each segment that holds one, so
+ * deltas without such a text. The call reads the entries, and syncs four times for each segment that holds one, so
  * a worker thread makes it. Any thread, beside all but opening, closing and installing.
  * The rows of the database stay as they are: a delta changes them. A slave that gets an erased entry
  * applies an empty text. Errors set *why (may be NULL), as segment_log_rewrite; the caller calls again. */

@@ -152,7 +152,64 @@ TEST(test_batch_erase__leaves_the_hash_of_salt_and_text)
     jackdaw__batch__free_unpacked(batch, NULL);
 }
 
+/* The fields of a message, in a batch with one delta. */
+static void wrap(struct fixture *f, const uint8_t *fields, size_t size)
+{
+    const uint8_t keys[] = {3 << 3 | 2, (uint8_t)(size + 3), 0x9a, 1, (uint8_t)size};
+    memcpy(f->bytes, keys, sizeof keys);
+    memcpy(f->bytes + sizeof keys, fields, size);
+    f->entry = (struct log_entry){.kind = LOG_ENTRY_CHAT,
+                                  .first_seq = 1,
+                                  .last_seq = 1,
+                                  .bytes = f->bytes,
+                                  .size = sizeof keys + size};
+}
+
+#define TEXT 3 << 3 | 2, 2, 'h', 'i'
+#define SALT 6 << 3 | 2, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+#define ERASED 7 << 3 | 2, 2, 0, 0
+#define HASH 8 << 3 | 2, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+
+/* Such bytes are hashed as they are, and stay. */
+TEST(test_batch_erase__leaves_what_no_server_writes)
+{
+    static const uint8_t rows[][80] = {
+        {TEXT, SALT, TEXT},           /* two texts */
+        {TEXT, SALT, SALT},           /* two salts */
+        {SALT, TEXT},                 /* another order */
+        {TEXT, HASH},                 /* half erased */
+        {ERASED, SALT},               /* */
+        {TEXT, ERASED, HASH},         /* */
+        {0x9a, 0, 2, 'h', 'i', SALT}, /* a key of two bytes */
+        {TEXT, 6 << 3 | 2, 2, 1, 2},  /* a short salt */
+        {TEXT, SALT, 0xff},           /* no field */
+    };
+    static const size_t sizes[] = {26, 40, 22, 22, 22, 26, 23, 8, 23};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct fixture f, other;
+        wrap(&f, rows[i], sizes[i]);
+        other = f;
+        assert_int_equal(erase(&f, (const uint64_t[]){1}, 1), 0);
+        assert_memory_equal(f.bytes, other.bytes, f.entry.size);
+    }
+    struct fixture good;
+    wrap(&good, (const uint8_t[]){TEXT, SALT}, 22);
+    assert_int_equal(erase(&good, (const uint64_t[]){1}, 1), 1);
+}
+
 /* ---- the digest ---- */
+
+/* The batch ends in the middle of a field: then the digest covers its texts. */
+TEST(test_batch_chain__hashes_a_malformed_batch_as_it_is)
+{
+    struct fixture whole, erased;
+    make(&whole);
+    erased = whole;
+    erased.entry.bytes = erased.bytes;
+    assert_int_equal(erase(&erased, (const uint64_t[]){FIRST_SEQ + 1}, 1), 1);
+    whole.bytes[whole.entry.size++] = erased.bytes[erased.entry.size++] = 0xff;
+    assert_false(is_same_chain(&whole.entry, &erased.entry));
+}
 
 /* Each changed bit changes the digest, in texts, their hashes and the zeros of erased ones alike. Whatever
  * the bytes are, erasing keeps the digest. */

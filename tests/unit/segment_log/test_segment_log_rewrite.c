@@ -288,6 +288,44 @@ TEST(test_segment_log_rewrite__keeps_the_check_of_the_digest)
     assert_non_null(strstr(why.text, "digest"));
 }
 
+#define LARGE_BYTES 65000 /* the next record crosses the end of what a reader loads at once */
+
+struct overtaken {
+    struct segment_log *log;
+    size_t visits;
+};
+
+/* The reader has the head of the second record already, and not its bytes. */
+static enum error rewrite_next(void *context, const struct log_entry *entry)
+{
+    struct overtaken *overtaken = context;
+    const uint64_t next = 2;
+    bool is_erased = entry->bytes[0] == 0;
+    assert_int_equal(is_erased, overtaken->visits++ > 0);
+    return entry->first_seq > 1 ? OK
+                                : segment_log_rewrite(overtaken->log, &next, 1, erase, NULL, &why);
+}
+
+TEST(test_segment_log_rewrite__overtakes_a_reader)
+{
+    static uint8_t bytes[LARGE_BYTES];
+    struct run run;
+    begin(&run);
+    step_open(&run);
+    for (uint64_t seq = 1; seq <= 2; seq++) {
+        size_t size = seq == 1 ? LARGE_BYTES : ENTRY_BYTES_MAX;
+        make_bytes(bytes, size, seq);
+        const struct log_entry entry = {
+            .epoch = 1, .first_seq = seq, .last_seq = seq, .bytes = bytes, .size = size};
+        assert_ok(segment_log_append(run.log, &entry));
+    }
+    assert_ok(segment_log_finish(run.log, segment_log_write(run.log)));
+    struct overtaken overtaken = {.log = run.log};
+    assert_ok(segment_log_read(run.log, 1, rewrite_next, &overtaken, &why));
+    assert_int_equal(overtaken.visits, 2);
+    finish(&run);
+}
+
 /* ---- faults ---- */
 
 static bool play_with(struct run *run, enum memory_fault fault, uint64_t k, int number)
