@@ -624,6 +624,16 @@ const char *wal_writes_vfs(void);
 /* From now on this process writes to no write-ahead log: writes fail. */
 void wal_writes_forbid(void);
 
+/* The writes to a file since its last good sync (unsynced.c). One for all handles of the file. */
+struct unsynced;
+struct unsynced *unsynced_take(const char *path); /* of an open file; NULL: no memory */
+void unsynced_drop(struct unsynced *unsynced);
+/* These bytes have been written. */
+void unsynced_note(struct unsynced *unsynced, sqlite3_int64 offset, int size);
+/* Syncs the file. After a sync that failed, first writes again what was written since the last good one.
+ * Returns SQLite's code. */
+int unsynced_sync(struct unsynced *unsynced, sqlite3_file *file, int flags);
+
 /* ---- the log (log.c, log_copy.c) ---- */
 
 /* Opens the segments beside the database, and compares the two. Where the database is a snapshot that

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wal_writes.c - a SQLite VFS around the system's that joins writes to the write-ahead log.
+/* wal_writes.c - a SQLite VFS around the system's that joins writes to the write-ahead log, and that writes
+ * again what a sync that failed may have lost (unsynced.c).
  *
  * SQLite writes each page of a commit with two small calls, a header and the page, one after the
  * other. This VFS gathers the writes and issues one call with the last page of the commit: a commit of 64
@@ -19,18 +20,17 @@
 
 #define NAME "jackdaw-wal"
 #define GATHERED_BYTES (128 * 1024) /* 31 pages */
-#define REWRITTEN_BYTES (64 * 1024) /* at once. SQLite's write masks sizes with 0x1ffff */
 #define FRAME_HEADER_BYTES 24
 #define FRAME_SIZE_AT 4 /* of the database after a commit, 4 bytes; all zero: not the last page */
 
-/* The system's handle follows this one. */
+/* A database or its write-ahead log. The system's handle follows this one. */
 struct wal_file {
     sqlite3_file base;
     sqlite3_file *real;
+    struct unsynced *unsynced;
     uint8_t *bytes; /* GATHERED_BYTES of them, from the first write on */
     int used;
     bool ends_commit;     /* the next write is the last page of a commit */
-    bool must_rewrite;    /* a sync failed */
     sqlite3_int64 offset; /* of the first one, in the file */
 };
 
@@ -45,6 +45,14 @@ static struct wal_file *self(sqlite3_file *file)
     return (struct wal_file *)file;
 }
 
+static int write_now(struct wal_file *file, const void *bytes, int size, sqlite3_int64 offset)
+{
+    int code = file->real->pMethods->xWrite(file->real, bytes, size, offset);
+    if (code == SQLITE_OK)
+        unsynced_note(file->unsynced, offset, size);
+    return code;
+}
+
 /* Drops the unwritten pages, because they belong to a commit that fails. */
 static int write_gathered(struct wal_file *file)
 {
@@ -52,16 +60,17 @@ static int write_gathered(struct wal_file *file)
     file->used = 0;
     if (size == 0)
         return SQLITE_OK;
-    return file->real->pMethods->xWrite(file->real, file->bytes, size, file->offset);
+    return write_now(file, file->bytes, size, file->offset);
 }
 
-/* ---- the methods of an open log ---- */
+/* ---- the methods of an open log, and those of a database, which gathers nothing ---- */
 
 static int wal_close(sqlite3_file *base)
 {
     struct wal_file *file = self(base);
     int written = write_gathered(file);
     sqlite3_free(file->bytes);
+    unsynced_drop(file->unsynced);
     int closed = file->real->pMethods->xClose(file->real);
     return written == SQLITE_OK ? closed : written;
 }
@@ -89,7 +98,7 @@ static int gather(struct wal_file *file, const void *bytes, int size, sqlite3_in
             return code;
     }
     if (!may_gather(file, size))
-        return file->real->pMethods->xWrite(file->real, bytes, size, offset);
+        return write_now(file, bytes, size, offset);
     if (file->used == 0)
         file->offset = offset;
     memcpy(file->bytes + file->used, bytes, (size_t)size);
@@ -122,40 +131,11 @@ static int wal_truncate(sqlite3_file *base, sqlite3_int64 size)
     return code != SQLITE_OK ? code : file->real->pMethods->xTruncate(file->real, size);
 }
 
-static int rewrite_part(sqlite3_file *file, uint8_t *bytes, sqlite3_int64 from, sqlite3_int64 end)
-{
-    int size = end - from < REWRITTEN_BYTES ? (int)(end - from) : REWRITTEN_BYTES;
-    int code = file->pMethods->xRead(file, bytes, size, from);
-    return code == SQLITE_OK ? file->pMethods->xWrite(file, bytes, size, from) : code;
-}
-
-/* After a sync that failed the system may count pages as written which the disk does not have (Rebello et
- * al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020, section 3.1). Only pages that are
- * written again are known to reach the disk. */
-static int rewrite(struct wal_file *file)
-{
-    sqlite3_int64 end = 0;
-    uint8_t *bytes = sqlite3_malloc(REWRITTEN_BYTES);
-    if (bytes == NULL)
-        return SQLITE_NOMEM;
-    int code = file->real->pMethods->xFileSize(file->real, &end);
-    for (sqlite3_int64 from = 0; from < end && code == SQLITE_OK; from += REWRITTEN_BYTES)
-        code = rewrite_part(file->real, bytes, from, end);
-    sqlite3_free(bytes);
-    return code;
-}
-
 static int wal_sync(sqlite3_file *base, int flags)
 {
     struct wal_file *file = self(base);
     int code = write_gathered(file);
-    if (code == SQLITE_OK && file->must_rewrite)
-        code = rewrite(file);
-    if (code != SQLITE_OK)
-        return code;
-    code = file->real->pMethods->xSync(file->real, flags);
-    file->must_rewrite = code != SQLITE_OK;
-    return code;
+    return code == SQLITE_OK ? unsynced_sync(file->unsynced, file->real, flags) : code;
 }
 
 static int wal_size(sqlite3_file *base, sqlite3_int64 *size)
@@ -204,34 +184,76 @@ static int wal_characteristics(sqlite3_file *base)
     return file->real->pMethods->xDeviceCharacteristics(file->real);
 }
 
+/* ---- a database ---- */
+
+static int database_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
+{
+    return write_now(self(base), bytes, size, offset);
+}
+
+static int database_shm_map(sqlite3_file *base, int page, int size, int extend, void volatile **out)
+{
+    struct wal_file *file = self(base);
+    return file->real->pMethods->xShmMap(file->real, page, size, extend, out);
+}
+
+static int database_shm_lock(sqlite3_file *base, int offset, int count, int flags)
+{
+    struct wal_file *file = self(base);
+    return file->real->pMethods->xShmLock(file->real, offset, count, flags);
+}
+
+static void database_shm_barrier(sqlite3_file *base)
+{
+    struct wal_file *file = self(base);
+    file->real->pMethods->xShmBarrier(file->real);
+}
+
+static int database_shm_unmap(sqlite3_file *base, int removes)
+{
+    struct wal_file *file = self(base);
+    return file->real->pMethods->xShmUnmap(file->real, removes);
+}
+
 /* ---- opening ---- */
+
+#define SHARED_METHODS                                                                    \
+    .xClose = wal_close, .xRead = wal_read, .xTruncate = wal_truncate, .xSync = wal_sync, \
+    .xFileSize = wal_size, .xLock = wal_lock, .xUnlock = wal_unlock,                      \
+    .xCheckReservedLock = wal_check_lock, .xFileControl = wal_control,                    \
+    .xSectorSize = wal_sector_size, .xDeviceCharacteristics = wal_characteristics
+
+static const sqlite3_io_methods wal_methods = {
+    .iVersion = 1,
+    SHARED_METHODS,
+    .xWrite = wal_write,
+};
+
+static const sqlite3_io_methods database_methods = {
+    .iVersion = 2,
+    SHARED_METHODS,
+    .xWrite = database_write,
+    .xShmMap = database_shm_map,
+    .xShmLock = database_shm_lock,
+    .xShmBarrier = database_shm_barrier,
+    .xShmUnmap = database_shm_unmap,
+};
 
 static int wal_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int flags, int *out)
 {
-    static const sqlite3_io_methods methods = {
-        .iVersion = 1,
-        .xClose = wal_close,
-        .xRead = wal_read,
-        .xWrite = wal_write,
-        .xTruncate = wal_truncate,
-        .xSync = wal_sync,
-        .xFileSize = wal_size,
-        .xLock = wal_lock,
-        .xUnlock = wal_unlock,
-        .xCheckReservedLock = wal_check_lock,
-        .xFileControl = wal_control,
-        .xSectorSize = wal_sector_size,
-        .xDeviceCharacteristics = wal_characteristics,
-    };
     (void)vfs;
-    if ((flags & SQLITE_OPEN_WAL) == 0)
+    if ((flags & (SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_DB)) == 0 || name == NULL)
         return wal.real->xOpen(wal.real, name, base, flags, out);
     struct wal_file *file = self(base);
     *file = (struct wal_file){.real = (sqlite3_file *)(file + 1)};
     file->real->pMethods = NULL;
     int code = wal.real->xOpen(wal.real, name, file->real, flags, out);
     if (code == SQLITE_OK)
-        file->base.pMethods = &methods;
+        file->unsynced = unsynced_take(name);
+    if (code == SQLITE_OK && file->unsynced == NULL)
+        code = SQLITE_NOMEM;
+    if (code == SQLITE_OK)
+        file->base.pMethods = (flags & SQLITE_OPEN_WAL) != 0 ? &wal_methods : &database_methods;
     else if (file->real->pMethods != NULL)
         (void)file->real->pMethods->xClose(file->real);
     return code;

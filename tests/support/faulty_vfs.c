@@ -222,11 +222,15 @@ static int faulty_truncate(sqlite3_file *file, sqlite3_int64 size)
     return code;
 }
 
+/* After a sync that failed, the system takes the pages for written (unsynced.c). */
 static int faulty_sync(sqlite3_file *file, int flags)
 {
     (void)flags;
-    if (fails())
+    if (fails()) {
+        if (self(file)->file != NULL && !power_is_off())
+            forget_changes(self(file)->file);
         return SQLITE_IOERR_FSYNC;
+    }
     note_sync(self(file)->file);
     return SQLITE_OK;
 }

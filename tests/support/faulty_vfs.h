@@ -2,7 +2,8 @@
 /* faulty_vfs.h - a disk that fails on demand: a SQLite VFS around the system's.
  *
  * It counts the operations that change files (write, truncate, sync) and makes the k-th of them
- * fail, alone or with all that follow. It also knows what of each file has been synced, so that
+ * fail, alone or with all that follow. A sync that fails loses the writes before it: no later sync brings
+ * them to the disk. It also knows what of each file has been synced, so that
  * after a pretended power failure the files can be put into a state that a real one might have
  * left. Files are never really synced: tests are about order, not about the machine's disk.
  *

@@ -209,6 +209,104 @@ TEST(test_wal_writes__one_that_fails_fails_the_commit)
     }
 }
 
+/* ---- syncs that fail ---- */
+
+/* After a loss of power the database is whole, and the number of rows is returned. */
+static int rows_after_power_loss(const char *folder, uint64_t seed)
+{
+    faulty_vfs_lose_power(seed);
+    sqlite3 *database = open_at(folder, NULL);
+    assert_int_equal(number_of(database, "SELECT count(*) FROM pragma_integrity_check "
+                                         "WHERE integrity_check = 'ok'"),
+                     1);
+    int count = rows(database);
+    finish(database, folder);
+    return count;
+}
+
+static void close_without_power(sqlite3 *database)
+{
+    faulty_vfs_fail(FAULTY_POWER, 1, true);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+static int checkpoint(sqlite3 *database, int mode)
+{
+    return sqlite3_wal_checkpoint_v2(database, NULL, mode, NULL, NULL);
+}
+
+/* The k-th call of a checkpoint fails, which another one follows. The first pages had come into the database
+ * before, without a sync. */
+static bool try_failing_checkpoint(uint64_t k)
+{
+    char folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    sqlite3 *database = make_at(folder, wal_writes_vfs());
+    sqlite3 *other = open_at(folder, wal_writes_vfs());
+    add_rows(database, 1);
+    run(other, "BEGIN");
+    assert_int_equal(rows(other), ROWS);
+    add_rows(database, 1001);
+    assert_int_equal(checkpoint(database, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+    run(other, "COMMIT");
+    faulty_vfs_fail(FAULTY_IO, k, false);
+    int code = checkpoint(other, SQLITE_CHECKPOINT_PASSIVE);
+    bool has_failed = faulty_vfs_has_failed();
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(code != SQLITE_OK, has_failed);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    assert_int_equal(checkpoint(database, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+    add_rows(database, 2001); /* at the beginning of the log */
+    close_without_power(database);
+    assert_int_equal(rows_after_power_loss(folder, 0), 3 * ROWS);
+    return has_failed;
+}
+
+TEST(test_wal_writes__a_checkpoint_after_one_that_failed)
+{
+    uint64_t k = 1;
+    while (try_failing_checkpoint(k))
+        k++;
+    assert_true(k > 3); /* the log's sync, a page at least, the database's sync */
+}
+
+/* The log's sync fails through one handle, and the power at the k-th call of a checkpoint through another. */
+static bool try_power_after_failure(uint64_t k, uint64_t seed)
+{
+    char folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    sqlite3 *database = make_at(folder, wal_writes_vfs());
+    sqlite3 *other = open_at(folder, wal_writes_vfs());
+    add_rows(database, 1);
+    assert_int_equal(checkpoint(database, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+    run(database, "PRAGMA synchronous = NORMAL");
+    add_rows(database, 1001);
+    run(database, "UPDATE t SET bytes = zeroblob(length(bytes) - 1)");
+    assert_int_equal(rows(other), 2 * ROWS);
+    faulty_vfs_fail(FAULTY_IO, 1, false);
+    assert_int_not_equal(checkpoint(other, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    faulty_vfs_fail(FAULTY_POWER, k, true);
+    (void)checkpoint(database, SQLITE_CHECKPOINT_PASSIVE);
+    bool has_failed = faulty_vfs_has_failed();
+    if (has_failed)
+        assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    else
+        close_without_power(database);
+    int found = rows_after_power_loss(folder, seed);
+    if (found != 2 * ROWS && !(has_failed && found == ROWS))
+        fail_msg("%d rows after a loss of power at call %u with seed %u", found, (unsigned)k,
+                 (unsigned)seed);
+    return has_failed;
+}
+
+TEST(test_wal_writes__power_fails_after_a_sync_that_failed)
+{
+    for (uint64_t seed = 0; seed < 2; seed++)
+        for (uint64_t k = 1; try_power_after_failure(k, seed); k++)
+            assert_true(k < 100000);
+}
+
 TEST_PREPARE()
 {
     faulty_vfs_install();
