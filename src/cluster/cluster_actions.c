@@ -321,8 +321,7 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
         cluster_note_orphan_transfer(cluster, action->merge.received, action->merge.orphan);
         break;
     case REPLICA_DO_DROP_ORPHANS:
-        cluster->drop_orphans = action->drop_orphans;
-        cluster->dropped_orphans = action->drop_orphans;
+        commit_log_drop_orphans(cluster->commit_log, action->drop_orphans);
         break;
     case REPLICA_DO_REPORT:
         cluster_tell(cluster, action);

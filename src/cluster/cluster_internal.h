@@ -101,9 +101,6 @@ struct cluster {
     uint64_t log_checked_ms;    /* when that was read */
     unsigned told_log;          /* the level that was logged last; see cluster_check_log */
 
-    uint64_t drop_orphans;    /* up to this one, when the store is free; 0: none */
-    uint64_t dropped_orphans; /* up to this one, perhaps in a transaction that is rolled back */
-
     struct disk_state disk_state; /* the data of a replica_state */
 };
 
@@ -160,8 +157,7 @@ bool cluster_fill_orphans(struct cluster *cluster, struct replica_orphan_transfe
 void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message,
                                   uint64_t after);
 void cluster_forget_orphan_transfers(struct cluster *cluster);
-/* After a rollback: proposes again the orphans whose deltas are not in the log, and drops again
- * those dropped with them. */
+/* After a rollback: proposes again the orphans whose deltas are not in the log. */
 void cluster_undo_orphan_transfers(struct cluster *cluster);
 /* Removes the orphan transfers, first to last, and makes ORPHANS_MERGED of the next one that is done. false:
  * there is none left. */

@@ -40,8 +40,6 @@ void cluster_undo_orphan_transfers(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
         cluster->orphan_transfers[i].is_done = false;
-    cluster->drop_orphans =
-        cluster->dropped_orphans; /* the rolled back transaction may have dropped them */
 }
 
 /* One transfer of a node at a time: the node repeats it until ORPHAN_TRANSFER_DONE. */
@@ -263,14 +261,6 @@ uint64_t cluster_refused(const struct cluster *cluster)
 
 void cluster_work(struct cluster *cluster)
 {
-    if (cluster->drop_orphans != 0) {
-        enum error error = store_drop_orphans(cluster->store, cluster->drop_orphans);
-        if (error == OK)
-            cluster->drop_orphans = 0;
-        else
-            log_warning_paced(error_name(error), "cluster", "cannot_drop_orphans",
-                              log_string("error", error_name(error)));
-    }
     cluster_check_log(cluster);
     if (!commit_log_is_master(cluster->commit_log) || !cluster_may_write(cluster, true))
         return;

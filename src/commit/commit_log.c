@@ -414,6 +414,11 @@ void commit_log_tick(struct commit_log *commit_log)
     projector_tick(&commit_log->projector);
 }
 
+void commit_log_drop_orphans(struct commit_log *commit_log, uint64_t last)
+{
+    projector_drop_orphans(&commit_log->projector, last);
+}
+
 void commit_log_wait_for_projection(struct commit_log *commit_log)
 {
     projector_wait(&commit_log->projector);

@@ -151,6 +151,9 @@ void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq);
 /* To be called about every 100 ms: as projector_tick (projector.h). */
 void commit_log_tick(struct commit_log *commit_log);
 
+/* As projector_drop_orphans. */
+void commit_log_drop_orphans(struct commit_log *commit_log, uint64_t last);
+
 /* Waits for the projector, so that the store may be closed or exchanged. */
 void commit_log_wait_for_projection(struct commit_log *commit_log);
 

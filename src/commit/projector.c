@@ -52,6 +52,9 @@ static void project(struct projector *projector)
 {
     (void)store_log_maintain(projector->store, &projector->problem);
     projector->error = store_project(projector->store, false, &projector->problem);
+    if (projector->error == OK && projector->dropping_orphans != 0)
+        projector->error =
+            store_drop_orphans(projector->store, projector->dropping_orphans, &projector->problem);
 }
 
 /* The rows stay in memory, and the log has them. */
@@ -62,6 +65,8 @@ static void judge(struct projector *projector)
         log_error_paced(error_name(error), "commit_log", "database_behind",
                         log_string("error", error_name(error)),
                         log_string("reason", projector->problem.text));
+    else if (projector->drop_orphans == projector->dropping_orphans)
+        projector->drop_orphans = 0;
 }
 
 static void wait(struct projector *projector)
@@ -94,6 +99,12 @@ static void start(struct projector *projector)
 {
     if (projector->is_working)
         return;
+    projector->dropping_orphans = projector->drop_orphans;
+    if (projector->worker == NULL) {
+        project(projector);
+        judge(projector);
+        return;
+    }
     projector->is_working = true;
     projector->work.run = work;
     projector->done.run = on_done;
@@ -102,17 +113,20 @@ static void start(struct projector *projector)
 
 void projector_committed(struct projector *projector)
 {
-    if (projector->worker == NULL) {
-        project(projector);
-        judge(projector);
-    } else if (store_unprojected_bytes(projector->store) >= PROJECTOR_BYTES) {
+    if (projector->worker == NULL || store_unprojected_bytes(projector->store) >= PROJECTOR_BYTES)
         start(projector);
-    }
+}
+
+void projector_drop_orphans(struct projector *projector, uint64_t last)
+{
+    projector->drop_orphans = last;
+    start(projector);
 }
 
 void projector_tick(struct projector *projector)
 {
-    if (projector->worker != NULL && store_unprojected_bytes(projector->store) > 0)
+    bool has_rows = projector->worker != NULL && store_unprojected_bytes(projector->store) > 0;
+    if (has_rows || projector->drop_orphans != 0)
         start(projector);
 }
 

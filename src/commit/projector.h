@@ -2,7 +2,7 @@
 /* projector.h - brings the database of a store up to date behind the commits, on a thread of its own.
  *
  * The rows of many commits are written together: once they take PROJECTOR_BYTES, or at the next tick. The
- * thread also prepares the next file of the log. Core thread only. */
+ * thread also prepares the next file of the log, and drops orphans. Core thread only. */
 #ifndef JACKDAW_COMMIT_PROJECTOR_H
 #define JACKDAW_COMMIT_PROJECTOR_H
 
@@ -25,6 +25,8 @@ struct projector {
     struct task work; /* from `work` to `done` the thread is the projector's */
     struct task done;
     sem_t finished;
+    uint64_t drop_orphans;     /* up to this id; 0: none */
+    uint64_t dropping_orphans; /* likewise, by the thread now */
     bool is_working;
     bool has_waited; /* the core, for the thread; `done` is still on its way */
     enum error error;
@@ -41,7 +43,10 @@ void projector_release(struct projector *projector);
 /* A transaction was committed. */
 void projector_committed(struct projector *projector);
 
-/* Works if a row waits. To be called about every 100 ms. */
+/* Drops the orphans up to this id (store_drop_orphans), soon. */
+void projector_drop_orphans(struct projector *projector, uint64_t last);
+
+/* Works if a row waits, or an orphan is to be dropped. To be called about every 100 ms. */
 void projector_tick(struct projector *projector);
 
 /* Waits for the thread, so that the store may be closed or exchanged. */

@@ -6,7 +6,7 @@
 
 bool store_is_blank(const struct store *store)
 {
-    return !store->now.end.has_chat && store->now.log_first <= 1 && store->now.orphan_count == 0;
+    return !store->now.end.has_chat && store->now.log_first <= 1 && store_orphan_count(store) == 0;
 }
 
 static enum error run(struct store *store, enum statement which, const char *sql)
@@ -38,7 +38,7 @@ static enum error end_anew(struct store *store, void *context)
 
 enum error blank_end_reset(struct store *store)
 {
-    enum error error = projection_run(store, end_anew, NULL);
+    enum error error = projection_run(store, end_anew, NULL, &store->problem);
     if (error == OK)
         store->has_log_base = false;
     return error;
@@ -49,7 +49,7 @@ enum error store_reset(struct store *store)
     ASSERT(!store->in_transaction);
     if (!store_is_blank(store))
         return store_fault(store, ERROR_MISMATCH, "forget a cluster", "it has something of a chat");
-    enum error error = projection_run(store, forget, NULL);
+    enum error error = projection_run(store, forget, NULL, &store->problem);
     if (error != OK)
         return error;
     store->has_log_base = true;

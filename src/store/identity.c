@@ -43,7 +43,7 @@ enum error store_set_cluster(struct store *store, const uint8_t cluster[static S
                            "the database belongs to another cluster");
     uint8_t copy[STORE_CLUSTER_BYTES];
     memcpy(copy, cluster, sizeof copy);
-    enum error error = projection_run(store, write_cluster, copy);
+    enum error error = projection_run(store, write_cluster, copy, &store->problem);
     if (error == OK) { /* a rollback of the open transaction must not undo it */
         memcpy(store->now.cluster, cluster, STORE_CLUSTER_BYTES);
         memcpy(store->at_begin.cluster, cluster, STORE_CLUSTER_BYTES);

@@ -4,7 +4,13 @@
  * their number without reading all rows. */
 #include "store/store_internal.h"
 
-enum error orphan_load(struct store *store)
+/* The orphans that there are. */
+struct orphans {
+    uint64_t last; /* id; 0: there are none */
+    uint64_t count;
+};
+
+static enum error read_ids(struct store *store, struct orphans *orphans)
 {
     struct query query;
     bool row;
@@ -15,23 +21,32 @@ enum error orphan_load(struct store *store)
     enum error error = query_step(&query, &row);
     if (error == OK && row) {
         uint64_t first = query_column_ordered(&query);
-        store->now.last_orphan = query_column_ordered(&query);
-        store->now.orphan_count = store->now.last_orphan + 1 - first;
+        orphans->last = query_column_ordered(&query);
+        orphans->count = orphans->last + 1 - first;
         error = query_row_error(&query);
     }
     return query_end(&query, error);
 }
 
-/* A rollback of the open transaction must not undo what is durable. */
-static void set_known(struct store *store, uint64_t last, uint64_t count)
+static void set_known(struct store *store, struct orphans orphans)
 {
-    store->now.last_orphan = store->at_begin.last_orphan = last;
-    store->now.orphan_count = store->at_begin.orphan_count = count;
+    atomic_store(&store->last_orphan, orphans.last);
+    atomic_store(&store->orphan_count, orphans.count);
+}
+
+enum error orphan_load(struct store *store)
+{
+    struct orphans orphans = {0};
+    enum error error = read_ids(store, &orphans);
+    if (error == OK)
+        set_known(store, orphans);
+    return error;
 }
 
 struct addition {
-    uint64_t id; /* 0: the next one; then the one it got */
+    uint64_t id; /* 0: the next one */
     const struct log_entry *entry;
+    struct orphans orphans; /* with it */
 };
 
 static enum error insert(struct store *store, void *context)
@@ -49,8 +64,7 @@ static enum error insert(struct store *store, void *context)
     query_bind_number(&query, entry->last_seq);
     query_bind_bytes(&query, entry->bytes, entry->size);
     enum error error = query_run(&query);
-    addition->id = (uint64_t)sqlite3_last_insert_rowid(store->database);
-    return error;
+    return error == OK ? read_ids(store, &addition->orphans) : error;
 }
 
 static enum error add(struct store *store, uint64_t id, const struct log_entry *entry)
@@ -58,11 +72,10 @@ static enum error add(struct store *store, uint64_t id, const struct log_entry *
     if (entry->last_seq > INT64_MAX || entry->first_seq > entry->last_seq)
         return error_set(&store->problem, ERROR_INVALID, "keep an orphan: its seq is out of range");
     struct addition addition = {.id = id, .entry = entry};
-    enum error error = projection_run(store, insert, &addition);
-    if (error != OK)
-        return error;
-    set_known(store, addition.id, store->now.orphan_count + 1);
-    return OK;
+    enum error error = projection_run(store, insert, &addition, &store->problem);
+    if (error == OK)
+        set_known(store, addition.orphans);
+    return error;
 }
 
 enum error store_add_orphan(struct store *store, const struct log_entry *entry)
@@ -107,7 +120,7 @@ enum error store_each_orphan(struct store *store, uint64_t after,
 
 struct removal {
     uint64_t last;
-    uint64_t count;
+    struct orphans orphans; /* that are left: a removal may have been made before, without a sync */
 };
 
 static enum error remove_orphans(struct store *store, void *context)
@@ -118,21 +131,18 @@ static enum error remove_orphans(struct store *store, void *context)
                 "drop orphans");
     query_bind_number(&query, clamp_ordered(removal->last));
     enum error error = query_run(&query);
-    removal->count = (uint64_t)sqlite3_changes64(store->database);
-    return error;
+    return error == OK ? read_ids(store, &removal->orphans) : error;
 }
 
-enum error store_drop_orphans(struct store *store, uint64_t last)
+enum error store_drop_orphans(struct store *store, uint64_t last, struct error_text *why)
 {
-    if (store->now.orphan_count == 0)
+    if (store_orphan_count(store) == 0)
         return OK;
     struct removal removal = {.last = last};
-    enum error error = projection_run(store, remove_orphans, &removal);
-    if (error != OK)
-        return error;
-    uint64_t count = store->now.orphan_count - removal.count;
-    set_known(store, count == 0 ? 0 : store->now.last_orphan, count);
-    return OK;
+    enum error error = projection_run(store, remove_orphans, &removal, why);
+    if (error == OK)
+        set_known(store, removal.orphans);
+    return error;
 }
 
 static enum error get_sequence(struct store *store, uint64_t *sequence)
@@ -156,8 +166,7 @@ static enum error clear(struct store *store)
     struct query query;
     query_write(&query, store, STATEMENT_CLEAR_ORPHANS, "DELETE FROM orphan", "clear the orphans");
     enum error error = query_run(&query);
-    store->now.last_orphan = 0;
-    store->now.orphan_count = 0;
+    set_known(store, (struct orphans){0});
     if (error != OK)
         return error;
     query_write(&query, store, STATEMENT_CLEAR_SEQUENCES, "DELETE FROM sqlite_sequence",
@@ -197,18 +206,18 @@ static enum error copy(void *context, uint64_t id, const struct log_entry *entry
 
 enum error orphan_copy(struct store *to, struct store *from)
 {
-    struct orphan_copy copying = {.to = to, .renumbers = to->now.orphan_count > 0};
+    struct orphan_copy copying = {.to = to, .renumbers = store_orphan_count(to) > 0};
     return store_each_orphan(from, 0, copy, &copying);
 }
 
 uint64_t store_last_orphan(const struct store *store)
 {
     ASSERT(!store->is_reader);
-    return store->now.last_orphan;
+    return atomic_load(&store->last_orphan);
 }
 
 uint64_t store_orphan_count(const struct store *store)
 {
     ASSERT(!store->is_reader);
-    return store->now.orphan_count;
+    return atomic_load(&store->orphan_count);
 }

@@ -240,12 +240,12 @@ static enum error write_all(struct projection *projection)
     return error;
 }
 
-/* For the thread that owns store. */
-static enum error copy_problem(struct store *store, enum error error)
+static enum error copy_problem(const struct projection *projection, enum error error,
+                               struct error_text *why)
 {
-    const struct store *writer = store->projection->writer;
+    const struct store *writer = projection->writer;
     return error == OK ? OK
-                       : error_set(&store->problem, error, "%s",
+                       : error_set(why, error, "%s",
                                    writer == NULL ? "the database is being replaced"
                                                   : writer->problem.text);
 }
@@ -270,7 +270,7 @@ enum error projection_reach(struct store *store, uint64_t seq)
     if (projection == NULL || has_reached(projection, seq))
         return OK;
     lock(projection, &projection->writing);
-    enum error error = copy_problem(store, write_all(projection));
+    enum error error = copy_problem(projection, write_all(projection), &store->problem);
     unlock(projection, &projection->writing);
     return error;
 }
@@ -359,9 +359,7 @@ enum error store_project(struct store *store, bool wants_sync, struct error_text
     if (error == OK && wants_sync &&
         projection->synced.position.seq < projection->writer->now.end.at.position.seq)
         error = sync_wal(projection);
-    if (error != OK)
-        error = error_set(why, error, "%s",
-                          projection->writer == NULL ? "" : projection->writer->problem.text);
+    error = copy_problem(projection, error, why);
     unlock(projection, &projection->writing);
     return error;
 }
@@ -431,12 +429,23 @@ static void note_reached(struct projection *projection)
     unlock(projection, &projection->queue);
 }
 
+static enum error run_without_projection(struct store *store,
+                                         enum error (*change)(struct store *writer, void *context),
+                                         void *context, struct error_text *why)
+{
+    enum error error = store->is_writing ? change(store, context) : run_in(store, change, context);
+    if (error != OK && why != NULL && why != &store->problem)
+        *why = store->problem;
+    return error;
+}
+
 enum error projection_run(struct store *store,
-                          enum error (*change)(struct store *writer, void *context), void *context)
+                          enum error (*change)(struct store *writer, void *context), void *context,
+                          struct error_text *why)
 {
     struct projection *projection = store->projection;
     if (projection == NULL)
-        return store->is_writing ? change(store, context) : run_in(store, change, context);
+        return run_without_projection(store, change, context, why);
     lock(projection, &projection->writing);
     enum error error = write_all(projection);
     if (error == OK)
@@ -445,7 +454,7 @@ enum error projection_run(struct store *store,
         note_reached(projection);
         error = sync_wal(projection);
     }
-    error = copy_problem(store, error);
+    error = copy_problem(projection, error, why);
     unlock(projection, &projection->writing);
     return error;
 }
@@ -471,8 +480,7 @@ enum error projection_write_open(struct store *store, struct error_text *why)
     enum error error = write_all(projection);
     if (error == OK)
         error = write_open(projection, store->open);
-    if (error != OK)
-        error = error_set(why, error, "%s", projection->writer->problem.text);
+    error = copy_problem(projection, error, why);
     unlock(projection, &projection->writing);
     return error;
 }
@@ -486,7 +494,7 @@ enum error store_pause(struct store *store)
         return OK;
     if (!lock_within(&projection->writing, PAUSE_MS))
         return error_set(&store->problem, ERROR_IN_USE, "the database is being written");
-    enum error error = copy_problem(store, write_all(projection));
+    enum error error = copy_problem(projection, write_all(projection), &store->problem);
     if (error == OK)
         lock(projection, &projection->queue);
     else

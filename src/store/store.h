@@ -291,10 +291,11 @@ enum error store_each_orphan(struct store *store, uint64_t after,
                              enum error (*visit)(void *context, uint64_t id,
                                                  const struct log_entry *entry),
                              void *context);
-/* Drops those with an id of at most last, in a transaction of its own, durable on return. */
-enum error store_drop_orphans(struct store *store, uint64_t last);
+/* Drops those with an id of at most last, in a transaction of its own, durable on return. Brings the database
+ * up to date before. Any thread, like store_project. Errors, with a sentence in why: a later call goes on. */
+enum error store_drop_orphans(struct store *store, uint64_t last, struct error_text *why);
 
-/* From memory, so not for readers. The highest id there is, 0: there are none; how many. */
+/* From memory, so not for readers. Any thread. The highest id there is, 0: there are none; how many. */
 uint64_t store_last_orphan(const struct store *store);
 uint64_t store_orphan_count(const struct store *store);
 

@@ -98,8 +98,6 @@ struct knowledge {
     struct log_end end;
     uint64_t log_first;
     uint64_t last_event; /* highest id of an event; of the connection that writes */
-    uint64_t last_orphan;
-    uint64_t orphan_count;
     size_t epoch_count;
     uint8_t cluster[STORE_CLUSTER_BYTES];
 };
@@ -183,6 +181,8 @@ struct store {
     struct knowledge before_write; /* of SQLite's */
     struct epoch_start *epochs;
     size_t epoch_capacity;
+    atomic_uint_fast64_t last_orphan; /* part of no transaction */
+    atomic_uint_fast64_t orphan_count;
 
     struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
     struct buffer scratch;         /* the value that is being packed or unpacked */
@@ -518,9 +518,11 @@ enum error projection_view(struct store *store, uint64_t seq, struct store **vie
 enum error projection_end_view(struct store *store, struct store *view, enum error error);
 
 /* Runs change in a transaction of the writing connection of its own, durable on return, after all that
- * waits. On a store without projection, in the store's own connection. */
+ * waits. Any thread, like store_project. On a store without projection, in the store's own connection. Errors, with
+ * a sentence in why: if only the sync failed, the change is there. */
 enum error projection_run(struct store *store,
-                          enum error (*change)(struct store *writer, void *context), void *context);
+                          enum error (*change)(struct store *writer, void *context), void *context,
+                          struct error_text *why);
 
 /* The end of the log that the synced database shows: its seq, and its bytes. */
 uint64_t projection_synced_seq(struct projection *projection);
@@ -675,7 +677,7 @@ enum error store_use_wal(struct store *store, bool wal, struct error_text *why);
 
 /* ---- what is kept in memory ---- */
 
-/* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c). */
+/* Fill what is kept in memory from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c). */
 enum error identity_load(struct store *store);
 enum error epoch_load(struct store *store);
 /* Makes room for the epoch in memory. ERROR_INVALID: it does not follow the last one. */

@@ -328,10 +328,9 @@ TEST_F(test_orphan_transfer__its_own)
     assert_int_equal(told_orphan, store_last_orphan(f->core.store));
     cluster_note_orphan_transfer(&f->cluster, NULL, told_orphan);
     assert_int_equal(f->cluster.orphan_transfers_count, 0); /* none after that */
-    f->cluster.drop_orphans = told_orphan;
+    commit_log_drop_orphans(f->core.commit_log, told_orphan);
     turn(f);
     assert_int_equal(store_orphan_count(f->core.store), 0);
-    assert_int_equal(f->cluster.drop_orphans, 0);
     assert_true(knows_carl(f));
     assert_int_equal(core_fixture_commit(&f->core), OK);
 }
@@ -465,10 +464,8 @@ TEST_F(test_orphan_transfer__little_at_a_time)
 TEST_F(test_orphan_transfer__dropping_is_not_undone)
 {
     keep_orphan(f);
-    f->cluster.dropped_orphans = store_last_orphan(f->core.store);
-    f->cluster.drop_orphans = f->cluster.dropped_orphans;
     assert_true(core_fixture_register(&f->core, "eve"));
-    cluster_work(&f->cluster);
+    commit_log_drop_orphans(f->core.commit_log, store_last_orphan(f->core.store));
     assert_int_equal(store_orphan_count(f->core.store), 0);
     core_fixture_break(&f->core);
     assert_int_equal(store_orphan_count(f->core.store), 0);

@@ -332,6 +332,45 @@ BEHIND_TEST(test_commit_log_tick__the_database_cannot_follow)
     assert_int_equal(count_messages(&f->fixture.core, f->fixture.ann), 4);
 }
 
+static void add_orphan(struct behind *b)
+{
+    struct log_entry entry = {.epoch = 1u << 16, .first_seq = 1, .last_seq = 1};
+    assert_int_equal(store_add_orphan(b->fixture.core.store, &entry), OK);
+}
+
+static void drop_orphan(struct behind *b)
+{
+    commit_log_drop_orphans(b->fixture.core.commit_log, store_last_orphan(b->fixture.core.store));
+}
+
+BEHIND_TEST(test_commit_log_drop_orphans__does_not_wait_for_the_database)
+{
+    add_orphan(f);
+    worker_push(f->projector, &f->hold.task);
+    drop_orphan(f);
+    assert_int_equal(store_orphan_count(f->fixture.core.store), 1);
+    (void)sem_post(&f->hold.released);
+    commit_log_wait_for_projection(f->fixture.core.commit_log);
+    assert_int_equal(store_orphan_count(f->fixture.core.store), 0);
+}
+
+BEHIND_TEST(test_commit_log_drop_orphans__tries_again)
+{
+    project(f);
+    add_orphan(f);
+    faulty_vfs_fail(FAULTY_IO, 1, true);
+    drop_orphan(f);
+    project(f);
+    assert_int_equal(store_orphan_count(f->fixture.core.store), 1);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    project(f);
+    assert_int_equal(store_orphan_count(f->fixture.core.store), 0);
+    uint64_t calls = faulty_vfs_count();
+    commit_log_tick(f->fixture.core.commit_log); /* there is nothing to do any more */
+    commit_log_wait_for_projection(f->fixture.core.commit_log);
+    assert_int_equal(faulty_vfs_count(), calls);
+}
+
 /* ---- trials ---- */
 
 static void die(void *context)

@@ -1085,9 +1085,9 @@ TEST_BOTH(test_store_orphans__kept_in_order_until_dropped)
     assert_error(store, store_each_orphan(store, 2, check_orphan, &orphans), ERROR_CANCELLED);
     assert_int_equal(orphans.count, 2);
     assert_ok(store, store_each_orphan(store, UINT64_MAX, check_orphan, &orphans));
-    assert_ok(store, store_drop_orphans(store, 2));
+    assert_ok(store, store_drop_orphans(store, 2, NULL));
     expect_orphans(store, 3, 6);
-    assert_ok(store, store_drop_orphans(store, 4));
+    assert_ok(store, store_drop_orphans(store, 4, NULL));
     expect_orphans(store, 5, 6);
     store = reopen(f);
     expect_orphans(store, 5, 6);
@@ -1101,7 +1101,7 @@ TEST_BOTH(test_store_orphans__beside_an_open_transaction)
     assert_ok(store, work_write(store, 1));
     add_orphan(store, 20);
     add_orphan(store, 30);
-    assert_ok(store, store_drop_orphans(store, 1));
+    assert_ok(store, store_drop_orphans(store, 1, NULL));
     expect_orphans(store, 2, 3);
     store_rollback(store);
     expect_orphans(store, 2, 3);
@@ -1114,9 +1114,9 @@ TEST_BOTH(test_store_orphans__ids_are_never_used_again)
 {
     add_orphan(store, 10);
     add_orphan(store, 20);
-    assert_ok(store, store_drop_orphans(store, UINT64_MAX));
+    assert_ok(store, store_drop_orphans(store, UINT64_MAX, NULL));
     expect_orphans(store, 1, 0);
-    assert_ok(store, store_drop_orphans(store, UINT64_MAX));
+    assert_ok(store, store_drop_orphans(store, UINT64_MAX, NULL));
     store = reopen(f);
     add_orphan(store, 30);
     expect_orphans(store, 3, 3);

@@ -146,7 +146,7 @@ static uint64_t write_batches(struct store *store, const char *folder, const str
     uint64_t n = scene->batches;
     bool goes_on = true;
     if (scene->checkpoints_soon)
-        (void)projection_run(store, checkpoint_soon, NULL);
+        (void)projection_run(store, checkpoint_soon, NULL, NULL);
     while (goes_on && n < scene->batches + scene->more) {
         struct error_text why = {""};
         assert_ok(store, work_apply(store, ++n));

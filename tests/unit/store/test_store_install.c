@@ -74,7 +74,7 @@ static void fill_common(struct store *store)
     work_apply_all(store, 1, COMMON);
     assert_ok(store, store_add_orphan(store, &row));
     assert_ok(store, store_add_orphan(store, &row));
-    assert_ok(store, store_drop_orphans(store, 1));
+    assert_ok(store, store_drop_orphans(store, 1, NULL));
 }
 
 static const struct log_entry own_entries[OWN_ENTRIES] = {
@@ -333,7 +333,7 @@ SCENE_TEST(test_store_install__after_all_orphans_were_dropped)
 {
     struct error_text why;
     struct store *store = open_store(f->folder);
-    assert_ok(store, store_drop_orphans(store, OLD_ORPHAN));
+    assert_ok(store, store_drop_orphans(store, OLD_ORPHAN, NULL));
     assert_int_equal(install(&store, f, &why), OK); /* nothing after the common position */
     assert_int_equal(store_orphan_count(store), 0);
     struct log_entry row = {.first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)""};

@@ -777,6 +777,43 @@ TEST_F(test_store_log_prune__what_the_synced_database_has)
     assert_int_equal(first_after_prune(store), work_last_seq(39) + 1);
 }
 
+/* ---- orphans ---- */
+
+static bool try_drop(struct store *store, uint64_t last, uint64_t k)
+{
+    struct error_text why = {""};
+    faulty_vfs_fail(FAULTY_IO, k, false);
+    enum error error = store_drop_orphans(store, last, &why);
+    bool has_failed = faulty_vfs_has_failed();
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(error, has_failed ? ERROR_IO : OK);
+    assert_int_equal(why.text[0] != '\0', has_failed);
+    if (has_failed && store_drop_orphans(store, last, &why) != OK)
+        fail_msg("%s", why.text);
+    return has_failed;
+}
+
+/* Each call fails, also the sync after the removal: the next removal tells how many are left. */
+TEST_F(test_store_drop_orphans__one_call_fails)
+{
+    struct store *store = f->store;
+    bool has_failed = true;
+    for (uint64_t k = 1; has_failed; k++) {
+        struct log_entry entry = {.epoch = EPOCH, .first_seq = 1, .last_seq = 1};
+        assert_ok(store, store_add_orphan(store, &entry));
+        assert_ok(store, store_add_orphan(store, &entry));
+        uint64_t last = store_last_orphan(store);
+        has_failed = try_drop(store, last - 1, k);
+        assert_int_equal(store_orphan_count(store), 1);
+        assert_int_equal(store_last_orphan(store), last);
+        if (store_drop_orphans(store, last, NULL) != OK)
+            fail_msg("%s", store_last_problem(store));
+        assert_int_equal(store_orphan_count(store), 0);
+        assert_int_equal(store_last_orphan(store), 0);
+        assert_true(has_failed || k > 2); /* the write and the sync */
+    }
+}
+
 /* The database is synced whenever half of what may be replayed is not. */
 TEST_F(test_store_project__syncs_what_a_start_should_not_replay)
 {
