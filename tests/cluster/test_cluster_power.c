@@ -168,6 +168,52 @@ CLUSTER_TEST_ON(test_power__of_one_server_again_and_again, begin_one, finish)
     }
 }
 
+/* ---- promises ---- */
+
+#define NODE_SLOTS 2
+#define NODE_SLOT_BYTES 4096
+#define PROMISE_ROUNDS 4
+
+static uint64_t number_at(const uint8_t *bytes)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < 8; i++)
+        value |= (uint64_t)bytes[i] << 8 * i;
+    return value;
+}
+
+/* The promise in the file of the node (src/store/node_file.c): that of the newer slot. */
+static uint64_t promise_of(const struct power *power)
+{
+    char path[PROCESS_GROUP_PATH_SIZE + 16];
+    uint8_t bytes[NODE_SLOTS * NODE_SLOT_BYTES];
+    uint64_t generation = 0;
+    uint64_t promised = 0;
+    (void)snprintf(path, sizeof path, "%s/node", power->root);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(bytes, 1, sizeof bytes, file), sizeof bytes);
+    assert_int_equal(fclose(file), 0);
+    for (size_t i = 0; i < NODE_SLOTS; i++) {
+        const uint8_t *slot = bytes + i * NODE_SLOT_BYTES;
+        if (number_at(slot + 16) < generation)
+            continue;
+        generation = number_at(slot + 16);
+        promised = number_at(slot + 32);
+    }
+    return promised;
+}
+
+static uint64_t epoch_of(struct cluster_fixture *fixture, size_t i)
+{
+    Jackdaw__StatusReply *reply = cluster_ask(&fixture->cluster, i);
+    if (reply == NULL)
+        process_group_fail(fixture->group, "server %zu does not tell its epoch", i + 1);
+    uint64_t epoch = reply->epoch;
+    jackdaw__status_reply__free_unpacked(reply, NULL);
+    return epoch;
+}
+
 static void begin_three(struct cluster_fixture *fixture)
 {
     begin(fixture, SERVERS);
@@ -188,5 +234,25 @@ CLUSTER_TEST_ON(test_power__of_all_servers_then_of_each, begin_three, finish)
         go_on(fixture);
         start(fixture, 1u << i);
         cluster_wait_in_sync(cluster, ALL_SERVERS);
+    }
+}
+
+/* Two servers have promised the epoch of the master that they made. A loss of power takes no promise back. */
+CLUSTER_TEST_ON(test_power__after_a_promise, begin_three, finish)
+{
+    struct cluster *cluster = &fixture->cluster;
+    for (unsigned round = 0; round < PROMISE_ROUNDS; round++) {
+        size_t first = cluster_master(cluster, ALL_SERVERS);
+        unsigned others = ALL_SERVERS & ~(1u << first);
+        cluster_kill(cluster, 1u << first);
+        uint64_t epoch = epoch_of(fixture, cluster_master(cluster, others));
+        lose(fixture, others);
+        for (size_t i = 0; i < SERVERS; i++)
+            if (i != first)
+                assert_true(promise_of(&powers[i]) >= epoch);
+        power_keep(&powers[first]);
+        start(fixture, ALL_SERVERS);
+        cluster_wait_in_sync(cluster, ALL_SERVERS);
+        go_on(fixture);
     }
 }
