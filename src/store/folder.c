@@ -20,7 +20,7 @@ enum error folder_problem(struct error_text *why, const char *what, const char *
     return error_set(why, error, "%s %s: %s", what, path, strerror(number));
 }
 
-static enum error sync_folder(const char *folder, struct error_text *why)
+enum error folder_sync(const char *folder, struct error_text *why)
 {
     int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
@@ -36,14 +36,14 @@ enum error folder_sync_of(const char *path, struct error_text *why)
 {
     const char *slash = strrchr(path, '/');
     if (slash == NULL)
-        return sync_folder(".", why);
+        return folder_sync(".", why);
     char folder[PATH_MAX];
     size_t size = slash == path ? 1 : (size_t)(slash - path);
     if (size >= sizeof folder)
         return error_set(why, ERROR_INVALID, "sync folder of %s: the name is too long", path);
     memcpy(folder, path, size);
     folder[size] = '\0';
-    return sync_folder(folder, why);
+    return folder_sync(folder, why);
 }
 
 void folder_remove_leftovers(const char *path)

@@ -255,6 +255,12 @@ static enum error make_file(struct store *store, struct error_text *why)
     return folder_sync_of(store->path, why);
 }
 
+/* A path that is never mistaken for a URI. */
+static const char *prefix_of(const char *path)
+{
+    return path[0] == '/' || path[0] == '.' ? "" : "./";
+}
+
 static enum error open_folder(struct store *store, const char *folder, struct error_text *why)
 {
     enum error error = folder_make(folder, why);
@@ -262,8 +268,7 @@ static enum error open_folder(struct store *store, const char *folder, struct er
         error = folder_lock(folder, &store->lock, why);
     if (error != OK)
         return error;
-    const char *here = folder[0] == '/' ? "" : "./"; /* never mistaken for a URI */
-    store->path = sqlite3_mprintf("%s%s/%s", here, folder, STORE_FILE_NAME);
+    store->path = sqlite3_mprintf("%s%s/%s", prefix_of(folder), folder, STORE_FILE_NAME);
     if (store->path == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     folder_remove_leftovers(store->path);
@@ -334,7 +339,7 @@ static enum error connect_to(struct store **out, const char *path, int flags,
     struct store *store = new_store(NULL);
     *out = store;
     if (store != NULL)
-        store->path = sqlite3_mprintf("%s", path);
+        store->path = sqlite3_mprintf("%s%s", prefix_of(path), path);
     if (store == NULL || store->path == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     return open_database(store, flags, why);
@@ -378,15 +383,8 @@ enum error store_open_writer(struct store **out, const char *path, struct error_
 
 enum error store_open_check(struct store **out, const char *path, struct error_text *why)
 {
-    struct store *store = new_store(NULL);
-    if (store == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "check %s: out of memory", path);
-    store->path = sqlite3_mprintf("%s%s", path[0] == '/' ? "" : "./", path);
-    enum error error = OK;
-    if (store->path == NULL)
-        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
-    if (error == OK)
-        error = open_database(store, SQLITE_OPEN_READWRITE, why);
+    struct store *store;
+    enum error error = connect_to(&store, path, SQLITE_OPEN_READWRITE, why);
     if (error != OK) {
         store_close(store);
         return error_prefix(why, error, "check %s", path);
@@ -442,14 +440,12 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
 
 enum error store_peek_members(const char *folder, uint8_t *bytes, size_t size, size_t *used)
 {
-    struct store *store = new_store(NULL);
-    if (store == NULL)
-        return ERROR_NO_MEMORY;
-    store->path = sqlite3_mprintf("%s%s/%s", folder[0] == '/' ? "" : "./", folder, STORE_FILE_NAME);
+    struct store *store = NULL;
     struct log_position position;
-    enum error error = store->path == NULL ? ERROR_NO_MEMORY : OK;
-    if (error == OK)
-        error = open_database(store, SQLITE_OPEN_READONLY, NULL);
+    char *path = sqlite3_mprintf("%s/%s", folder, STORE_FILE_NAME);
+    enum error error =
+        path == NULL ? ERROR_NO_MEMORY : connect_to(&store, path, SQLITE_OPEN_READONLY, NULL);
+    sqlite3_free(path);
     if (error == OK)
         error = harden(store, NULL);
     if (error == OK)

@@ -40,6 +40,7 @@
 #include "base/log_entry.h"
 #include "segment_log/segment_log.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -276,6 +277,13 @@ enum error store_get_members(struct store *store, struct log_position *position,
 /* The newest list of members in the database of a folder that no store has open, also if store_open finds
  * damage elsewhere. Changes nothing. Errors: of opening, and as store_get_members. */
 enum error store_peek_members(const char *folder, uint8_t *bytes, size_t size, size_t *used);
+
+/* Moves log and database of a folder, which no store has open, to FOLDER/damaged-N, durably. The file of the
+ * node, with its promise, stays. others: names of further files in the folder that belong to the database, ends
+ * with NULL; the database goes last. *to: the new folder. Errors, with a sentence in why: of the
+ * system; some files may have been moved. */
+enum error store_set_aside(const char *folder, const char *const *others, char to[static PATH_MAX],
+                           struct error_text *why);
 
 /* ---- orphans ----
  *

@@ -209,7 +209,8 @@ enum error folder_lock(const char *folder, int *lock, struct error_text *why);
 /* Keeps what the names of the store's files lead to, for store_check_files. */
 void folder_watch_files(struct store *store);
 
-/* Makes what happened to the names in the folder that holds path durable. Needs no memory. */
+/* Makes what happened to the names in the folder durable, or in the folder that holds path. Need no memory. */
+enum error folder_sync(const char *folder, struct error_text *why);
 enum error folder_sync_of(const char *path, struct error_text *why);
 
 /* The files that an interrupted installation (install.c) may leave beside the database at path. */
