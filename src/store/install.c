@@ -20,7 +20,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define ROOM_LEFT_BYTES (4u * 1024u * 1024u) /* for what is written meanwhile */
 
 enum name { NAME_NEW, NAME_OLD, NAME_WAL, NAME_SHM, NAME_JOURNAL, NAME_COUNT };
 
@@ -87,6 +90,28 @@ static enum error check_fresh(struct install *install)
                          (unsigned long long)fresh->end.at.position.seq,
                          (unsigned long long)install->common.seq);
     return OK;
+}
+
+/* The new log is written while the snapshot still carries it. The files of the old log go meanwhile, but the
+ * first file of the new one comes before. Without room, the process could not go on, nor start again. */
+static enum error check_room(struct install *install)
+{
+    const struct store *old = install->old;
+    struct statvfs disk;
+    uint64_t need = 0;
+    if (statvfs(old->path, &disk) != 0)
+        return system_problem(install, "look at the disk of", old->path);
+    enum error error = log_copy_room(install->fresh, old->segment_bytes, &need);
+    if (error != OK)
+        return error_set(install->why, error, "%s", store_last_problem(install->fresh));
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (room + segment_log_size(old->log) >= need + ROOM_LEFT_BYTES && room >= ROOM_LEFT_BYTES)
+        return OK;
+    return error_set(
+        install->why, ERROR_DISK_FULL,
+        "its log takes up to %llu bytes beside it, and the disk has %llu left; make room "
+        "there, or move the data folder to a larger disk",
+        (unsigned long long)need, (unsigned long long)room);
 }
 
 static enum error add_if_chat(void *context, const struct log_entry *row)
@@ -157,6 +182,8 @@ static enum error make_ready(struct install *install)
     if (error != OK)
         return error;
     error = check_fresh(install);
+    if (error == OK)
+        error = check_room(install);
     if (error == OK)
         error = carry_over(install);
     if (error == OK)

@@ -43,6 +43,21 @@ enum error log_copy_load_first(struct store *store)
     return error;
 }
 
+#define RECORD_BYTES 120 /* beside the bytes of an entry (docs/log.md) */
+
+enum error log_copy_room(struct store *store, uint64_t segment_bytes, uint64_t *bytes)
+{
+    bool begins = false;
+    struct segment_log_end base;
+    const struct segment_log_end *end = &store->now.end.at;
+    enum error error = log_copy_base(store, &begins, &base);
+    *bytes = 0;
+    if (error == OK && begins)
+        *bytes = end->bytes - base.bytes + RECORD_BYTES * (end->position.seq - base.position.seq) +
+                 (segment_bytes == 0 ? SEGMENT_LOG_BYTES_DEFAULT : segment_bytes);
+    return error;
+}
+
 static enum error read_entry(struct query *query, struct log_entry *entry)
 {
     entry->first_seq = query_column_ordered(query);
@@ -148,6 +163,8 @@ enum error log_copy_set_base(struct store *store, const struct segment_log_end *
 
 struct fill {
     sqlite3 *database;
+    struct store *store; /* of the log */
+    unsigned cancels;
     sqlite3_stmt *add;
     uint64_t last_seq;
     int code; /* SQLite's */
@@ -185,6 +202,8 @@ static enum error add_entry(void *context, const struct log_entry *entry)
     struct fill *fill = context;
     if (entry->last_seq > fill->last_seq)
         return ERROR_EXISTS; /* of a later time */
+    if (atomic_load(&fill->store->cancels) != fill->cancels)
+        return error_set(&fill->store->problem, ERROR_CANCELLED, "copy the log: cancelled");
     const uint64_t numbers[] = {entry->first_seq, entry->last_seq, entry->epoch,
                                 (uint64_t)entry->kind};
     int code = SQLITE_OK;
@@ -231,10 +250,13 @@ static enum error fill_once(struct fill *fill, struct segment_log *log, struct e
 
 #define PRUNES_MAX 8 /* that may overtake a copy */
 
-enum error log_copy_fill(sqlite3 *database, struct segment_log *log,
-                         const struct segment_log_end *end, struct error_text *why)
+enum error log_copy_fill(sqlite3 *database, struct store *store, unsigned cancels,
+                         const struct segment_log_end *end)
 {
-    struct fill fill = {.database = database, .last_seq = end->position.seq};
+    struct segment_log *log = store->log;
+    struct error_text *why = &store->problem;
+    struct fill fill = {
+        .database = database, .store = store, .cancels = cancels, .last_seq = end->position.seq};
     enum error error = ERROR_NOT_FOUND;
     for (int i = 0; i < PRUNES_MAX && error == ERROR_NOT_FOUND; i++) {
         int code =

@@ -15,6 +15,7 @@ struct copy {
     char *partial; /* where it grows */
     sqlite3 *database;
     struct log_position position;
+    unsigned cancels; /* of the store, at the beginning */
 };
 
 static enum error system_problem(struct copy *copy, const char *what, int number)
@@ -75,7 +76,7 @@ static enum error add_log(struct copy *copy)
 {
     struct segment_log_end end = copy->store->now.end.at; /* a store in memory has no log */
     end.position = copy->position;
-    return log_copy_fill(copy->database, copy->store->log, &end, &copy->store->problem);
+    return log_copy_fill(copy->database, copy->store, copy->cancels, &end);
 }
 
 static int run(struct copy *copy, const char *sql)
@@ -139,7 +140,7 @@ static enum error fill(struct copy *copy)
 enum error store_snapshot_take(struct store *store, const char *path, struct log_position *position)
 {
     ASSERT(!store->in_transaction && store->open_reads == 0);
-    struct copy copy = {.store = store};
+    struct copy copy = {.store = store, .cancels = atomic_load(&store->cancels)};
     const char *here = path[0] == '/' ? "" : "./"; /* never mistaken for a URI */
     copy.path = sqlite3_mprintf("%s%s", here, path);
     copy.partial = sqlite3_mprintf("%s%s.part", here, path);

@@ -483,6 +483,7 @@ void store_close(struct store *store)
 
 void store_cancel(struct store *reader)
 {
+    (void)atomic_fetch_add(&reader->cancels, 1);
     sqlite3_interrupt(reader->database);
 }
 

@@ -522,7 +522,7 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
  * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster
  * (unless none was set here) or another program. ERROR_INVALID: the store is in
  * memory, or `common` is no such position or after the snapshot's last. ERROR_NOT_FOUND: no such
- * file. Each with a sentence in why. */
+ * file. ERROR_DISK_FULL: also if there is no room for the log that the snapshot carries. Each with a sentence in why. */
 enum error store_install(struct store **store, const char *file, struct log_position common,
                          struct error_text *why);
 

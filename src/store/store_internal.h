@@ -190,6 +190,7 @@ struct store {
     bool has_log_base;                /* a row that lets the log begin anew is to be removed */
     struct error_text commit_problem; /* of store_commit_write, until store_commit_finish */
     bool has_reached_log;             /* store_commit_write has, likewise */
+    atomic_uint cancels;              /* calls of store_cancel */
     struct error_text problem;
     struct error_text damage; /* the first ERROR_CORRUPT; written before is_damaged is set */
     atomic_bool is_damaged;
@@ -647,6 +648,9 @@ enum error log_open(struct store *store, struct error_text *why);
 void log_note_first(struct store *store);
 enum error log_copy_load_first(struct store *store);
 
+/* The most bytes that the log takes in files, which this snapshot carries; 0: it carries none. */
+enum error log_copy_room(struct store *store, uint64_t segment_bytes, uint64_t *bytes);
+
 /* *begins: the log is to begin anew, after *base. */
 enum error log_copy_base(struct store *store, bool *begins, struct segment_log_end *base);
 /* In an open transaction of the connection. */
@@ -656,10 +660,11 @@ enum error log_copy_clear(struct store *store);
 /* The last step of store_reset, which an error may have left out (blank.c). */
 enum error blank_end_reset(struct store *store);
 
-/* Copies the entries of log up to `end` into the database of a snapshot, in its open transaction. log NULL:
- * the snapshot's log begins after `end`. */
-enum error log_copy_fill(sqlite3 *database, struct segment_log *log,
-                         const struct segment_log_end *end, struct error_text *why);
+/* Copies the entries of store's log up to `end` into the database of a snapshot, in its open transaction. A
+ * store without a log: the snapshot's log begins after `end`. The sentence of an error is store's.
+ * ERROR_CANCELLED: store_cancel was called, and store->cancels is not `cancels` any more. */
+enum error log_copy_fill(sqlite3 *database, struct store *store, unsigned cancels,
+                         const struct segment_log_end *end);
 
 /* ---- opening (store.c) ---- */
 

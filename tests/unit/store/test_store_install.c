@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -464,6 +465,41 @@ SCENE_TEST(test_store_install__beside_a_reader)
     assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
     store_close(reader);
     check_goes_on(store, f);
+}
+
+static uint64_t room_bytes = UINT64_MAX; /* of the disk; UINT64_MAX: as it is */
+
+int __real_statvfs(const char *path, struct statvfs *disk);
+int __wrap_statvfs(const char *path, struct statvfs *disk);
+
+int __wrap_statvfs(const char *path, struct statvfs *disk)
+{
+    int result = __real_statvfs(path, disk);
+    if (result == 0 && room_bytes != UINT64_MAX) {
+        disk->f_frsize = 512;
+        disk->f_bavail = room_bytes / 512;
+    }
+    return result;
+}
+
+/* The log that the snapshot carries has no room beside it. */
+SCENE_TEST(test_store_install__on_a_full_disk)
+{
+    struct store *store = open_diverged(f);
+    struct error_text why;
+    room_bytes = 4u * 1024u * 1024u - 512u;
+    assert_int_equal(install(&store, f, &why), ERROR_DISK_FULL);
+    assert_non_null(strstr(why.text, "make room"));
+    check_old(store);
+    room_bytes = 5u * 1024u * 1024u;
+    copy_file(masters.snapshot, f->file);
+    damage_execute(f->file, "UPDATE log_end SET bytes = bytes + 8000000");
+    assert_int_equal(install(&store, f, &why), ERROR_DISK_FULL);
+    check_old(store);
+    copy_file(masters.snapshot, f->file);
+    assert_int_equal(install(&store, f, &why), OK);
+    room_bytes = UINT64_MAX;
+    store_close(store);
 }
 
 SCENE_TEST(test_store_install__in_memory)

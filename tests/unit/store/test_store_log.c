@@ -26,8 +26,9 @@ static const uint8_t cluster[STORE_CLUSTER_BYTES] = {1, 2, 3};
 /* Prunes of the log that come in between when a snapshot is about to read it. */
 static struct {
     unsigned count;
-    uint64_t batch;       /* that the next one forgets, with all before it; one more each time */
-    struct store *writer; /* not NULL: commits this batch instead */
+    uint64_t batch;          /* that the next one forgets, with all before it; one more each time */
+    struct store *writer;    /* not NULL: commits this batch instead */
+    struct store *cancelled; /* not NULL: cancels its work instead */
 } overtaking;
 
 enum error __real_segment_log_read(struct segment_log *log, uint64_t first_seq,
@@ -49,6 +50,8 @@ enum error __wrap_segment_log_read(struct segment_log *log, uint64_t first_seq,
         overtaking.writer = NULL;
         assert_ok(writer, work_apply(writer, overtaking.batch));
     }
+    if (overtaking.cancelled != NULL)
+        store_cancel(overtaking.cancelled);
     if (overtaking.count > 0) {
         overtaking.count--;
         segment_log_prune(log, work_last_seq(overtaking.batch++) + 1);
@@ -649,6 +652,22 @@ TEST_F(test_store_snapshot__a_commit_overtakes_it)
     assert_null(overtaking.writer);
     assert_int_equal(store_position(f->store).seq, work_last_seq(9));
     assert_int_equal(position.seq, work_last_seq(8));
+    check_copy(path, 8, 1);
+}
+
+TEST_F(test_store_cancel__while_a_snapshot_copies_the_log)
+{
+    char path[TEST_PATH_SIZE];
+    struct log_position position;
+    join_path(path, f->folder, "copy");
+    work_apply_all(f->store, 1, 8);
+    struct store *reader = open_reader(f->store);
+    overtaking.cancelled = reader;
+    assert_error(reader, store_snapshot_take(reader, path, &position), ERROR_CANCELLED);
+    overtaking.cancelled = NULL;
+    assert_false(file_exists(path));
+    assert_ok(reader, store_snapshot_take(reader, path, &position));
+    store_close(reader);
     check_copy(path, 8, 1);
 }
 
