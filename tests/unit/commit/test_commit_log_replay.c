@@ -401,6 +401,24 @@ BEHIND_TEST(test_trial_run_on__beside_the_projector)
     assert_int_equal(count_messages(&f->fixture.core, f->fixture.ann), 3);
 }
 
+static void pause_again(void *context)
+{
+    const struct behind *b = context;
+    if (store_pause(b->fixture.core.store) != ERROR_IN_USE)
+        (void)raise(SIGABRT);
+}
+
+/* The child gets the database while no other thread can write it. */
+BEHIND_TEST(test_trial_run_on__holds_the_database)
+{
+    struct trial trial = {.run = pause_again, .context = f, .bound_ms = 60000};
+    struct trial_report report = {.took_us = 0};
+    say(&f->fixture, "x");
+    for (int i = 0; i < 100 && report.took_us == 0; i++)
+        trial_run_on(f->fixture.core.store, &trial, &report);
+    assert_int_equal(report.end, TRIAL_PASSED);
+}
+
 TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
