@@ -43,6 +43,9 @@
 #define CLIENT_RECONNECT_MAX_MS 500u /* ... and the longest */
 #define CLIENT_CONNECT_MS 1000u    /* a connection that is not up by then makes room for another */
 #define CLIENT_ANY_SERVER_MS 1000u /* without a master for so long, any server will do */
+/* ... also one that lacks what the session has seen: by then a minority of a quorum serves nobody, and
+ * behind a partition the other side goes on. */
+#define CLIENT_GO_BACK_MS 10000u
 #define CLIENT_LONE_MS \
     300u /* so long others are waited for where one knows fewer than were given */
 #define CLIENT_CLUSTER_BYTES 16u

@@ -106,14 +106,14 @@ static void resend_from(struct request *request)
                      "the servers have lost more of this session than can be sent again");
 }
 
-/* Whether the request may have ended the server that had it. A forwarding server answers
- * UNAVAILABLE when its master is gone. A server that names another master has not executed the
- * request. */
+/* Whether the request may have ended the server that had it. A forwarding server answers UNAVAILABLE
+ * without retry_ms if its master had the request and is gone. A server that sets retry_ms, or names
+ * another master, has refused the request itself. */
 static bool is_unanswered(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
-    return !response_is_from_server(result) ||
-           (result->status == STATUS_UNAVAILABLE && *result->master == '\0');
+    return !response_is_from_server(result) || (result->status == STATUS_UNAVAILABLE &&
+                                                result->retry_ms == 0 && *result->master == '\0');
 }
 
 static void retry_later(struct request *request, enum response_action action)

@@ -14,19 +14,40 @@ bool server_choice_is_foreign(const struct client *client, const struct connecti
            memcmp(connection->cluster, own, sizeof none) != 0;
 }
 
-/* Returns whether every known server answers and belongs to another cluster than the session: then no
- * server of the session's cluster may come back. A state file is for its own cluster only. */
-static bool are_all_foreign(const struct client *client)
+/* Returns whether every known server answers, and all are of that kind. */
+static bool are_all(const struct client *client,
+                    bool (*is_of_kind)(const struct client *client,
+                                       const struct connection *connection))
 {
     size_t count = 0;
-    if (client->persist.file != NULL)
-        return false;
     for (size_t i = 0; i < client->connection_count; i++) {
         const struct connection *connection = client->connections[i];
-        count += connection->connected && connection->answered &&
-                 server_choice_is_foreign(client, connection);
+        count += connection->connected && connection->answered && is_of_kind(client, connection);
     }
     return count == client->servers.count;
+}
+
+/* Returns whether no server of the session's cluster may come back. A state file is for its own cluster
+ * only. */
+static bool are_all_foreign(const struct client *client)
+{
+    return client->persist.file == NULL && are_all(client, server_choice_is_foreign);
+}
+
+/* ---- servers that lack what the session has seen ---- */
+
+static bool is_of_the_past(const struct client *client, const struct connection *connection)
+{
+    return client->session.active && connection->epoch < client->seen.epoch &&
+           !server_choice_is_foreign(client, connection);
+}
+
+/* Returns whether the session would go back in time there. If all servers have gone back, they were set up
+ * anew from a copy. The client assumes the same if no server of a later epoch comes for a long time. */
+static bool would_go_back(struct client *client, const struct connection *connection)
+{
+    return is_of_the_past(client, connection) && !are_all(client, is_of_the_past) &&
+           !client_is_over(client, client->selection.outage_us, CLIENT_GO_BACK_MS);
 }
 
 /* ---- servers that may be alone ---- */
@@ -88,7 +109,7 @@ static bool is_candidate(struct client *client, const struct connection *connect
     return connection->connected && connection->answered &&
            connection != client->selection.current &&
            (!server_choice_is_foreign(client, connection) || are_all_foreign(client)) &&
-           !may_be_alone(client, connection);
+           !would_go_back(client, connection) && !may_be_alone(client, connection);
 }
 
 struct connection *server_choice_best(struct client *client)

@@ -414,7 +414,7 @@ static void select_server(struct client *client, struct connection *connection)
     enter_connected(client, connection);
     if (connection->epoch > client->highest_epoch)
         client->highest_epoch = connection->epoch;
-    if (connection->epoch < client->seen.epoch) /* the servers were set up anew */
+    if (connection->epoch < client->seen.epoch) /* server_choice.c allows it */
         client->seen = (struct log_position){.epoch = 0};
     selection->had_server = true;
     selection->latest = connection->address;

@@ -62,10 +62,13 @@ static bool is_late(const struct rpc_call *call)
     return rpc_call_timeout_ms(call) == 1;
 }
 
+/* A master that had the call may have ended of it: then the answer has no retry_ms, and the client
+ * marks the call when it sends it again (suspects.h). */
 static void end(struct passage *passage, const ProtobufCMessage *reply)
 {
     struct rpc_call *call = passage->call;
     const struct rpc_result *result = &passage->result;
+    uint32_t retry_ms = passage->input != NULL ? RETRY_MS : 0;
     rpc_call_show(call, result->position);
     if (passage->is_moved) {
         rpc_call_fail(call, STATUS_ABORTED, RETRY_HERE_MS, "this server answers by itself now");
@@ -74,14 +77,11 @@ static void end(struct passage *passage, const ProtobufCMessage *reply)
     } else if (result->status == STATUS_CANCELLED && is_late(call)) {
         rpc_call_fail(call, STATUS_DEADLINE_EXCEEDED, 0, "the server did not answer in time");
     } else if (result->status == STATUS_CANCELLED && !passage->is_given_up) {
-        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, "the server in charge has changed");
+        rpc_call_fail(call, STATUS_UNAVAILABLE, retry_ms, "the server in charge has changed");
     } else {
         /* Drops the reply's `master`: the caller keeps using this server. */
-        uint32_t retry_ms = result->retry_ms;
-        if (result->status == STATUS_UNAVAILABLE && retry_ms == 0)
-            retry_ms = RETRY_MS;
         rpc_call_expect(call, result->next_request);
-        rpc_call_fail(call, result->status, retry_ms, result->message);
+        rpc_call_fail(call, result->status, result->retry_ms, result->message);
     }
     DL_DELETE(passage->forward->passages, passage);
     passage->forward->open_calls--;

@@ -106,6 +106,80 @@ FAILOVER_TEST(test_failover__marks_what_was_under_way, 3, 1)
     assert_int_equal(f->cluster.resent_seen, 3);
 }
 
+static enum fake_action no_sends_yet(void *context, struct fake_server *server, const char *method,
+                                     uint64_t number)
+{
+    struct client_fixture *f = context;
+    (void)number;
+    server->fail_status = STATUS_UNAVAILABLE;
+    return strcmp(method, "Send") != 0 || f->cluster.sends_seen > 3 ? FAKE_OBEY : FAKE_FAIL;
+}
+
+/* A server that refuses, and lives, has not ended of the request. A forwarding one cannot tell. */
+static void check_refused(struct client_fixture *f, uint32_t retry_ms, size_t resent)
+{
+    f->servers[0].fail_retry_ms = retry_ms;
+    f->cluster.context = f;
+    f->cluster.judge = no_sends_yet;
+    client_fixture_send(f, "m");
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
+    assert_true(f->cluster.sends_seen > 3);
+    assert_int_equal(f->cluster.resent_seen, resent);
+}
+
+FAILOVER_TEST(test_failover__a_refusal_is_an_answer, 1, 1)
+{
+    check_refused(f, 5, 0);
+}
+
+FAILOVER_TEST(test_failover__a_forwarding_server_lost_its_master, 1, 1)
+{
+    check_refused(f, 0, 3);
+}
+
+/* The client has seen the epoch of server 1, which is lost. The others are of the epoch before. */
+static void lose_the_latest(struct client_fixture *f)
+{
+    elect(f, 1);
+    client_fixture_send(f, "m0");
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 1);
+    check_server(f, 1);
+    f->servers[0].is_past = f->servers[2].is_past = true;
+    fake_server_kill(&f->servers[1]);
+    f->servers[0].master = f->servers[2].master = true;
+    CLIENT_FIXTURE_WAIT(f, !client_fixture_uses(f, 1));
+}
+
+/* Neither can know what the session has seen. */
+FAILOVER_TEST(test_failover__no_session_goes_back_in_time, 3, 3)
+{
+    lose_the_latest(f);
+    run_for(f, 2 * CLIENT_ANY_SERVER_MS);
+    client_fixture_pass(f, CLIENT_GO_BACK_MS / 2);
+    assert_false(client_fixture_uses(f, 0) || client_fixture_uses(f, 2));
+    fake_server_start(&f->servers[1], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, client_fixture_uses(f, 1));
+    client_fixture_send(f, "m1");
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 2);
+}
+
+/* Nor can one that is restored from a copy, when all are there. */
+FAILOVER_TEST(test_failover__all_servers_have_gone_back, 3, 3)
+{
+    lose_the_latest(f);
+    f->servers[1].is_past = true;
+    fake_server_start(&f->servers[1], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, client_fixture_uses(f, 0) || client_fixture_uses(f, 1) ||
+                               client_fixture_uses(f, 2));
+}
+
+FAILOVER_TEST(test_failover__the_latest_servers_do_not_come_back, 3, 3)
+{
+    lose_the_latest(f);
+    client_fixture_pass(f, CLIENT_GO_BACK_MS);
+    CLIENT_FIXTURE_WAIT(f, client_fixture_uses(f, 0) || client_fixture_uses(f, 2));
+}
+
 /* A long one is told: once that it goes on, once that it is over. */
 FAILOVER_TEST(test_failover__long_gap_is_told, 3, 3)
 {

@@ -355,7 +355,7 @@ ROW_TEST(test_forward__the_master_is_lost)
     WAIT_UNTIL(&f->client, hold.ended && flow.ended);
     assert_int_equal(hold.result.status, STATUS_UNAVAILABLE);
     assert_int_equal(flow.result.status, STATUS_UNAVAILABLE);
-    assert_true(hold.result.retry_ms > 0);
+    assert_int_equal(hold.result.retry_ms, 0); /* the call may have ended the master */
     assert_int_equal(f->client.disconnected, 0);
     f->master = probe_start(NULL);
     slave_follow(&f->slave, probe_address(f->master));
@@ -377,11 +377,30 @@ TEST(test_forward__another_master)
     WAIT_UNTIL(&row.client, hold.ended);
     assert_int_equal(hold.result.status, STATUS_UNAVAILABLE);
     assert_non_null(strstr(hold.message, "has changed"));
+    assert_int_equal(hold.result.retry_ms, 0);
     client_expect_service(&row.client);
     assert_int_equal(probe_counters(other)->echoed, 1);
     WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 0);
     row_close(&row);
     probe_stop(other);
+}
+
+/* No master has had the call. */
+ROW_TEST(test_forward__another_master_before_the_call_is_sent)
+{
+    static const uint8_t cluster[FORWARD_CLUSTER_BYTES] = {1};
+    struct outcome outcome = {.number = 0};
+    f->slave.cluster = cluster;
+    struct address nobody = *probe_address(f->master);
+    probe_stop(f->master);
+    f->master = probe_start(NULL);
+    slave_follow(&f->slave, &nobody);
+    client_echo(&f->client, "anybody?", 0, &outcome);
+    WAIT_UNTIL(&f->client, f->slave.open_calls == 1);
+    slave_follow(&f->slave, NULL);
+    WAIT_UNTIL(&f->client, outcome.ended);
+    assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
+    assert_true(outcome.result.retry_ms > 0);
 }
 
 TEST(test_forward__as_many_as_it_may)
