@@ -92,6 +92,7 @@ static void keep_sessions(struct chat *chat, struct state *from, struct state *t
         session->attachment = old->attachment;
         session->last_seen_ms = old->last_seen_ms;
         session->heard_ms = old->heard_ms;
+        session->presence_source = old->presence_source;
         session->rate = old->rate;
         old->attachment = NULL;
     }

@@ -164,10 +164,24 @@ void chat_expire(struct chat *chat, uint64_t monotonic_ms, uint64_t time_ms);
 void chat_set_present(struct chat *chat, uint64_t session, bool is_present, uint64_t monotonic_ms,
                       uint64_t time_ms);
 
-/* The master says it of all sessions: the listed ones are present, and all others silent; or the
- * other way round. tells: with PRESENCE events. */
-void chat_set_presence(struct chat *chat, const uint64_t *sessions, size_t count, bool are_present,
-                       uint64_t monotonic_ms, bool tells, uint64_t time_ms);
+/* A list of all sessions from the master: the listed ones are present, and all others silent; or the
+ * other way round. */
+struct chat_presence_list {
+    const uint64_t *sessions;
+    size_t count;
+    bool are_present;
+    bool is_newest;   /* later than all calls of chat_set_present */
+    bool tells;       /* with PRESENCE events */
+    uint64_t time_ms; /* of these */
+};
+
+/* The master is asked for the list. */
+void chat_ask_presence(struct chat *chat);
+
+/* Takes the list that was asked for last. Leaves out sessions that began later, unless the list names them.
+ * If the list is not the newest, also leaves out those that chat_set_present has set since then. */
+void chat_set_presence(struct chat *chat, const struct chat_presence_list *list,
+                       uint64_t monotonic_ms);
 
 /* Whether the session counts as heard. */
 bool chat_session_is_present(const struct chat_session *session);

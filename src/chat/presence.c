@@ -81,25 +81,48 @@ void chat_set_present(struct chat *chat, uint64_t id, bool is_present, uint64_t 
 {
     chat_now(chat, monotonic_ms);
     struct chat_session *session = state_session(&chat->state, id);
-    if (session != NULL)
-        set_present(chat, session, is_present, true, time_ms);
+    if (session == NULL)
+        return;
+    session->presence_source = PRESENCE_TOLD;
+    set_present(chat, session, is_present, true, time_ms);
 }
 
-void chat_set_presence(struct chat *chat, const uint64_t *sessions, size_t count, bool are_present,
-                       uint64_t monotonic_ms, bool tells, uint64_t time_ms)
+void chat_ask_presence(struct chat *chat)
+{
+    struct chat_session *session, *next;
+    HASH_ITER(by_id, chat->state.sessions_by_id, session, next)
+        session->presence_source = PRESENCE_ASKED;
+}
+
+/* Whether the list, on which the session is or not, knows more of it than this server. */
+static bool decides(const struct chat_presence_list *list, const struct chat_session *session)
+{
+    switch (session->presence_source) {
+    case PRESENCE_BEGUN:
+        return session->listed;
+    case PRESENCE_TOLD:
+        return list->is_newest;
+    default:
+        return true;
+    }
+}
+
+void chat_set_presence(struct chat *chat, const struct chat_presence_list *list,
+                       uint64_t monotonic_ms)
 {
     struct chat_session *session, *next;
     chat_now(chat, monotonic_ms);
-    for (size_t i = 0; i < count; i++) {
-        session = state_session(&chat->state, sessions[i]);
+    for (size_t i = 0; i < list->count; i++) {
+        session = state_session(&chat->state, list->sessions[i]);
         if (session != NULL)
             session->listed = true;
     }
     HASH_ITER(by_id, chat->state.sessions_by_id, session, next) {
-        bool is_present = session->listed == are_present;
+        bool is_present = session->listed == list->are_present;
+        bool is_other = is_present == session->silent && decides(list, session);
         session->listed = false;
-        if (is_present == session->silent)
-            set_present(chat, session, is_present, tells, time_ms);
+        if (is_other)
+            set_present(chat, session, is_present, list->tells, list->time_ms);
     }
 }
 

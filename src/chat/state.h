@@ -49,6 +49,13 @@ struct account {
     char text[];
 };
 
+/* Why a slave counts a session as present or silent. */
+enum presence_source {
+    PRESENCE_BEGUN, /* it began here after the last chat_ask_presence */
+    PRESENCE_ASKED, /* an earlier answer of the master */
+    PRESENCE_TOLD,  /* chat_set_present, after the last chat_ask_presence */
+};
+
 struct chat_session {
     uint64_t id;
     struct account *account;
@@ -58,9 +65,10 @@ struct chat_session {
     uint64_t last_seen_ms;
     uint64_t heard_ms; /* by this server, for its report to the master; 0: not yet */
     bool silent;
-    bool listed;        /* by the master, during chat_set_presence */
-    bool ended;         /* only its number of the last request still counts */
-    uint64_t ended_seq; /* when */
+    bool listed;                          /* by the master, during chat_set_presence */
+    enum presence_source presence_source; /* on a slave */
+    bool ended;                           /* only its number of the last request still counts */
+    uint64_t ended_seq;                   /* when */
     struct rate rate;
     struct chat_session *next_of_account;
     struct chat_session *present_next; /* sessions that are not silent, longest unheard first */

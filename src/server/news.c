@@ -121,12 +121,11 @@ bool news_take(struct core *core, const Jackdaw__News *in)
                        in->notices[i]);
     if (in->number <= news->number)
         return true; /* the presence of all sessions that was asked for contains it */
-    bool is_next = in->number == news->number + 1 &&
-                   take_presence(news, in->present, in->n_present, true) &&
-                   take_presence(news, in->silent, in->n_silent, false);
-    if (is_next)
-        news->number = in->number;
-    return is_next;
+    bool is_next = in->number == news->number + 1;
+    news->number = in->number;
+    bool is_taken = take_presence(news, in->present, in->n_present, true) &&
+                    take_presence(news, in->silent, in->n_silent, false);
+    return is_next && is_taken;
 }
 
 void news_tell(struct core *core)

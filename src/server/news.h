@@ -61,8 +61,8 @@ void news_publish(struct core *core);
 
 /* ---- on a slave ---- */
 
-/* Takes the news of the feed. Returns false if one before it is missing: the slave must ask for the
- * presence of all sessions. */
+/* Takes the news of the feed. Returns false if one before it is missing, or there is no room for all of it:
+ * the slave must ask for the presence of all sessions. */
 bool news_take(struct core *core, const Jackdaw__News *news);
 
 /* Tells chat and subscriptions what was taken. While the commit log is free. */

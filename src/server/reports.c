@@ -10,7 +10,6 @@
 #define REPORT_SOON_MS 20u  /* between two, also urgent ones */
 #define REPORT_AGAIN_MS 50u /* after one that failed */
 #define UNKNOWN_MS 5000u    /* until an older master is asked again: it may be upgraded */
-#define PRESENCE_MS 30000u  /* between two full lists of those who are present */
 #define HEARD_FIRST 64
 
 void reports_init(struct reports *reports, struct core *core)
@@ -72,21 +71,30 @@ static void drop_sent(struct reports *reports)
             reports->heard_count * sizeof *reports->heard);
 }
 
+/* News and list come over two connections, so news that follow the list may come first. */
 static void take_presence(struct reports *reports, const Jackdaw__ReportReply *reply)
 {
     struct core *core = reports->core;
     bool is_first = reports->state != REPORTS_ACCEPTED;
-    chat_set_presence(core->chat, reply->sessions, reply->n_sessions, reply->are_present,
-                      core->now_ms, !is_first, reply->time_ms);
-    core->news.number = reply->news;
-    core->news.presence_count = 0; /* older than the reply */
-    reports->wants_presence = false;
-    reports->presence_ms = core->now_ms;
+    const struct chat_presence_list list = {
+        .sessions = reply->sessions,
+        .count = reply->n_sessions,
+        .are_present = reply->are_present,
+        .is_newest = reply->news >= core->news.number,
+        .tells = !is_first,
+        .time_ms = reply->time_ms,
+    };
+    chat_set_presence(core->chat, &list, core->now_ms);
+    if (list.is_newest) {
+        core->news.number = reply->news;
+        core->news.presence_count = 0; /* older than the reply */
+    }
     if (is_first && reply->notice[0] != '\0')
         core_take_failover_notice(core, reply->notice, reply->time_ms);
+    reports->state = REPORTS_ACCEPTED;
 }
 
-static void take_reply(struct reports *reports, const Jackdaw__ReportReply *reply)
+void reports_take_reply(struct reports *reports, const Jackdaw__ReportReply *reply)
 {
     if (reports->sent > 0)
         drop_sent(reports);
@@ -95,8 +103,7 @@ static void take_reply(struct reports *reports, const Jackdaw__ReportReply *repl
     else if (reports->core->news.number < reports->told_news)
         reports_want_presence(reports); /* the news of before the last report have not come */
     reports->told_news = reply->news;
-    if (!reports->wants_presence)
-        reports->state = REPORTS_ACCEPTED;
+    reports->asked_presence = reports->asked_presence && !reply->has_presence;
 }
 
 static void on_reply(const Jackdaw__ReportReply *reply, void *context)
@@ -107,7 +114,7 @@ static void on_reply(const Jackdaw__ReportReply *reply, void *context)
     bool is_of_epoch = reports->epoch == replica_epoch(cluster_replica(core->cluster)) &&
                        core->role == REPLICA_SLAVE;
     if (reply != NULL && is_of_epoch) {
-        take_reply(reports, reply);
+        reports_take_reply(reports, reply);
     } else if (reports->result.status == STATUS_UNIMPLEMENTED) {
         reports->state = REPORTS_UNKNOWN;
         reports->next_ms = core->now_ms + UNKNOWN_MS;
@@ -115,6 +122,8 @@ static void on_reply(const Jackdaw__ReportReply *reply, void *context)
         reports->next_ms = core->now_ms + REPORT_AGAIN_MS;
     }
     reports->sent = 0;
+    if (reports->asked_presence)
+        reports->wants_presence = true;
 }
 
 static void add_delivered(void *context, uint64_t account, uint64_t seq)
@@ -143,9 +152,10 @@ static void send_report(struct reports *reports)
     request.heard = reports->heard;
     request.n_heard = reports->heard_count;
     request.has_readers = reports->told_readers = reads_have_readers(core);
-    if (request.has_readers && core->now_ms - reports->presence_ms >= PRESENCE_MS)
-        reports->wants_presence = true; /* mends what news that crossed the last list left wrong */
-    request.wants_presence = reports->wants_presence;
+    request.wants_presence = reports->asked_presence = reports->wants_presence;
+    reports->wants_presence = false;
+    if (request.wants_presence)
+        chat_ask_presence(core->chat);
     reports->is_under_way = true;
     reports->sent = reports->heard_count;
     reports->epoch = replica_epoch(cluster_replica(core->cluster));
@@ -159,6 +169,7 @@ static void send_report(struct reports *reports)
         return;
     reports->is_under_way = false;
     reports->sent = 0;
+    reports->wants_presence = reports->asked_presence;
     reports->next_ms = core->now_ms + REPORT_AGAIN_MS;
 }
 

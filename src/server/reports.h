@@ -3,7 +3,8 @@
  *
  * A slave reports every second: the sessions that it heard, and up to where accounts have received
  * events. So the master knows when each session was last heard on any server. The slave asks for the
- * presence of all sessions when it begins to follow an epoch, and after a gap in the news (news.h).
+ * presence of all sessions when it begins to follow an epoch, and after a gap in the news (news.h). Number
+ * and marks (chat_ask_presence) bring this list and the news into one order, whichever comes first.
  *
  *             another epoch                  the master answers
  *     NEW <------------------ any state      NEW ---------------> ACCEPTED: this slave answers reads
@@ -35,14 +36,14 @@ struct reports {
     enum reports_state state;
     uint64_t epoch; /* that state, and the report under way, are of */
     bool is_under_way;
-    bool wants_presence;
-    uint64_t presence_ms; /* when it was taken last */
-    bool is_urgent;       /* a session was heard after a silence */
-    bool told_readers;    /* the last report told that there are readers */
-    uint64_t next_ms;     /* when the next one is due */
-    uint64_t sent_ms;     /* when the last one was sent */
-    uint64_t period;      /* counts the reports sent */
-    uint64_t *heard;      /* session ids; the first `sent` are in the report under way */
+    bool wants_presence; /* in the next report */
+    bool asked_presence; /* in the report under way */
+    bool is_urgent;      /* a session was heard after a silence */
+    bool told_readers;   /* the last report told that there are readers */
+    uint64_t next_ms;    /* when the next one is due */
+    uint64_t sent_ms;    /* when the last one was sent */
+    uint64_t period;     /* counts the reports sent */
+    uint64_t *heard;     /* session ids; the first `sent` are in the report under way */
     size_t heard_count;
     size_t heard_capacity;
     size_t sent;
@@ -62,6 +63,9 @@ void reports_note_heard(struct reports *reports, struct chat_session *session);
 
 /* The next report asks for the presence of all sessions, and is due now. */
 void reports_want_presence(struct reports *reports);
+
+/* Takes the master's answer to the report under way. For tests. */
+void reports_take_reply(struct reports *reports, const Jackdaw__ReportReply *reply);
 
 /* Sends a report that is due. Once a turn. */
 void reports_work(struct reports *reports);
