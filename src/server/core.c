@@ -50,10 +50,8 @@ static void on_role(void *context, enum replica_role role)
     bool was_master = core->role == REPLICA_MASTER;
     core->role = role;
     note_epoch(core);
-    /* At the address of a master that this server has lost may be a server of another cluster. */
-    bool has_other_master = role != REPLICA_MASTER && role != REPLICA_SUSPECTING;
-    if (core->forward != NULL)
-        forward_to(core->forward, has_other_master ? replica_master_client(replica) : NULL,
+    if (core->forward != NULL) /* the calls outlast a suspicion, which may be wrong */
+        forward_to(core->forward, role != REPLICA_MASTER ? replica_master_client(replica) : NULL,
                    replica_cluster(replica));
     if (was_master && role != REPLICA_MASTER)
         subscriptions_close_all(core->subscriptions, "another server is the master now",

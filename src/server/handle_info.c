@@ -38,7 +38,8 @@ HANDLER(info, Info)
     reply.server = (char *)"jackdaw " JACKDAW_VERSION;
     reply.server_id = core->options->cluster.id;
     reply.master = commit_log_is_master(core->commit_log) ||
-                   (core->forward != NULL && forward_has_master(core->forward));
+                   (core->forward != NULL && core->role != REPLICA_SUSPECTING &&
+                    forward_has_master(core->forward));
     reply.leader = replica_master(cluster_replica(core->cluster));
     reply.n_servers = servers_count;
     reply.servers = servers;
