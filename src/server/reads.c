@@ -139,9 +139,10 @@ static void wait(struct core *core, const struct read_wait *read)
     struct rpc_call *call = read->call;
     struct arena *arena = rpc_call_arena(call);
     arena->budget_bytes += WAITING_BYTES;
-    struct read_wait *copy = core->reads.waiting_count < READS_WAITING_MAX
-                                 ? arena_copy(arena, read, sizeof *read)
-                                 : NULL;
+    uint16_t *of_class = &core->reads.waiting_of_class[session_class_of(call)];
+    bool has_place =
+        core->reads.waiting_count < READS_WAITING_MAX && *of_class < READS_WAITING_EACH;
+    struct read_wait *copy = has_place ? arena_copy(arena, read, sizeof *read) : NULL;
     if (copy == NULL) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_FULL_MS,
                       "too many requests wait for this server to catch up; try again in a moment");
@@ -150,13 +151,23 @@ static void wait(struct core *core, const struct read_wait *read)
     copy->until_ms = wait_until(core, call);
     DL_APPEND(core->reads.waiting, copy);
     core->reads.waiting_count++;
+    ++*of_class;
+}
+
+static void end_wait(struct core *core, struct read_wait *read)
+{
+    DL_DELETE(core->reads.waiting, read);
+    core->reads.waiting_count--;
+    core->reads.waiting_of_class[session_class_of(read->call)]--;
 }
 
 /* A read that may have ended a server is the master's, which tries it first (suspects.h). */
 static bool may_be_here(const struct rpc_call *call, const ProtobufCMessage *input)
 {
     const char *method = rpc_call_method(call);
-    return is_read(method, input) && (rpc_call_resent(call) == 0 || strcmp(method, "Receive") == 0);
+    bool has_position = rpc_call_position(call).seq != 0;
+    return is_read(method, input) &&
+           (strcmp(method, "Receive") == 0 || (has_position && rpc_call_resent(call) == 0));
 }
 
 bool reads_admit(struct core *core, struct rpc_call *call, const ProtobufCService *service,
@@ -213,8 +224,7 @@ void reads_work(struct core *core)
                                     : place != LATER || is_master;
         if (!is_due && !is_late && !rpc_call_is_cancelled(read->call))
             continue;
-        DL_DELETE(core->reads.waiting, read);
-        core->reads.waiting_count--;
+        end_wait(core, read);
         go_on(core, read, place);
     }
 }
@@ -249,8 +259,8 @@ void reads_release(struct core *core, const char *text)
 {
     while (core->reads.waiting != NULL) {
         struct read_wait *read = core->reads.waiting;
-        DL_DELETE(core->reads.waiting, read);
-        rpc_call_fail(read->call, STATUS_UNAVAILABLE, RETRY_MS, text);
+        struct rpc_call *call = read->call;
+        end_wait(core, read);
+        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, text);
     }
-    core->reads.waiting_count = 0;
 }

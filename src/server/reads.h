@@ -9,11 +9,16 @@
  *     NOWHERE   no master was heard for too long: UNAVAILABLE, and streams end; clients move on
  *
  * A request waits READS_WAIT_MS at most, and less where its caller waits less; then it is refused with
- * UNAVAILABLE. Core thread only. */
+ * UNAVAILABLE.
+ *
+ * A request that names no position is of an older client, or the first one after a restart of a client.
+ * This slave cannot tell which state the session has seen, and forwards the request. Receive names its
+ * cursor. Core thread only. */
 #ifndef JACKDAW_SERVER_READS_H
 #define JACKDAW_SERVER_READS_H
 
 #include "rpc/server.h"
+#include "server/session_class.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -23,11 +28,13 @@ struct core;
 struct read_wait;
 
 #define READS_WAITING_MAX 4096 /* further ones: RESOURCE_EXHAUSTED with retry_ms */
+#define READS_WAITING_EACH 256 /* the same for the sessions of one class (session_class.h) */
 #define READS_WAIT_MS 500u
 
 struct reads {
     struct read_wait *waiting; /* doubly linked, in the order of arrival */
     size_t waiting_count;
+    uint16_t waiting_of_class[SESSION_CLASSES];
     uint64_t here_ms; /* when this server last was HERE, or the master */
     bool was_here;
     uint64_t read_ms; /* when it last took a read */

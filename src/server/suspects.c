@@ -24,23 +24,15 @@ static const char refusal_text[] =
 
 /* ---- holding ---- */
 
-/* Tokens are random. */
-static uint8_t token_of(const struct rpc_call *call)
-{
-    size_t size;
-    const uint8_t *token = rpc_call_token(call, &size);
-    return size == 0 ? 0 : token[0];
-}
-
 static bool is_suspect(const struct core *core, const struct rpc_call *call)
 {
-    return rpc_call_resent(call) > 0 || core->suspects.tokens[token_of(call)] > 0;
+    return rpc_call_resent(call) > 0 || core->suspects.classes[session_class_of(call)] > 0;
 }
 
 static void push(struct suspects *suspects, struct suspect *suspect)
 {
     DL_APPEND(suspects->first, suspect);
-    suspects->tokens[suspect->token]++;
+    suspects->classes[suspect->session_class]++;
     suspects->count++;
     suspects->bytes += suspect->bytes;
 }
@@ -49,7 +41,7 @@ static struct suspect *pop(struct suspects *suspects)
 {
     struct suspect *first = suspects->first;
     DL_DELETE(suspects->first, first);
-    suspects->tokens[first->token]--;
+    suspects->classes[first->session_class]--;
     suspects->count--;
     suspects->bytes -= first->bytes;
     return first;
@@ -66,7 +58,7 @@ bool suspects_hold(struct core *core, struct suspect *suspect, struct rpc_call *
         .input = input,
         .run = run,
         .bytes = arena_held_bytes(rpc_call_arena(call)),
-        .token = token_of(call),
+        .session_class = session_class_of(call),
     };
     push(&core->suspects, suspect);
     return true;
@@ -192,21 +184,29 @@ static void refuse(struct core *core, struct suspect *suspect, const struct tria
 
 /* ---- a turn ---- */
 
+/* The machine lets no child run: no request is more suspect than another. */
+static void carry_out_untried(struct core *core, size_t count)
+{
+    log_warning("server", "trial_impossible",
+                log_string("method", rpc_call_method(core->suspects.first->call)),
+                log_number("requests", count),
+                log_string("hint", "these requests are carried out untried"));
+    for (size_t i = 0; i < count && commit_log_is_open(core->commit_log); i++)
+        carry_out(core, pop(&core->suspects));
+}
+
 static void judge_first(struct core *core, const struct trial_report *report)
 {
     struct suspect *first = core->suspects.first;
     bool is_failure = report->end == TRIAL_DIED || report->end == TRIAL_LOOPED;
-    if (is_failure && report->has_begun) {
+    if (is_failure) {
         log_warning("server", "trial_failed", log_string("method", rpc_call_method(first->call)),
                     log_string("signal", report->signal == 0 ? "" : strsignal(report->signal)),
                     log_string("reason", report->text));
         if (++first->deaths >= DEATHS_TO_REFUSE)
             refuse(core, pop(&core->suspects), report);
     } else if (++first->unknowns >= UNKNOWNS_MAX) {
-        log_warning("server", "trial_impossible",
-                    log_string("method", rpc_call_method(first->call)),
-                    log_string("hint", "the request is carried out untried"));
-        carry_out(core, pop(&core->suspects));
+        carry_out_untried(core, 1);
     }
 }
 
@@ -225,7 +225,10 @@ static void try_some(struct core *core, size_t count)
               log_number("fork_us", report.fork_us), log_number("took_us", report.took_us));
     for (size_t i = 0; i < passed && commit_log_is_open(core->commit_log); i++)
         carry_out(core, pop(&core->suspects));
-    if (report.end != TRIAL_PASSED && commit_log_is_open(core->commit_log))
+    core->suspects.no_child = report.has_begun ? 0 : core->suspects.no_child + 1;
+    if (core->suspects.no_child >= UNKNOWNS_MAX)
+        carry_out_untried(core, count);
+    else if (report.has_begun && report.end != TRIAL_PASSED && commit_log_is_open(core->commit_log))
         judge_first(core, &report);
 }
 

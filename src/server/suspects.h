@@ -11,7 +11,8 @@
  *
  * A child that computes until the bound counts as dead. A child that was merely slow or hung gives
  * no verdict. After UNKNOWNS_MAX of these in a row the master executes the first request without a
- * trial, because a refusal would be certain harm.
+ * trial, because a refusal would be certain harm. If no child has even begun, UNKNOWNS_MAX times in a
+ * row, the master does so with all requests of that trial, and of each one until a child begins again.
  *
  * The trial leaves out the work of worker threads (hashing a password, reading history).
  *
@@ -21,6 +22,7 @@
 
 #include "base/error.h"
 #include "rpc/server.h"
+#include "server/session_class.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -32,7 +34,6 @@ struct core;
 #define SUSPECTS_MAX 16384u /* held at once; more are refused with RESOURCE_EXHAUSTED */
 #define SUSPECTS_BYTES_MAX (64u * 1024u * 1024u) /* of memory that they take, likewise */
 #define SUSPECTS_AT_ONCE 256u
-#define SUSPECTS_TOKENS 256u /* classes of tokens, by their first byte */
 #define SUSPECTS_PAUSE \
     3u /* between trials, times what the last one took: they are costly, and any
                               * client can ask for them */
@@ -44,8 +45,8 @@ struct suspect {
     const ProtobufCMessage *input; /* its request */
     /* Carries it out, here and in the child. */
     void (*run)(struct core *core, struct suspect *suspect);
-    size_t bytes;    /* of its call, when it was put here */
-    uint8_t token;   /* class */
+    size_t bytes; /* of its call, when it was put here */
+    uint8_t session_class;
     unsigned deaths; /* of children */
     unsigned unknowns;
 };
@@ -55,9 +56,10 @@ struct suspects {
     struct suspect *first;
     size_t count;
     size_t bytes;
-    uint32_t tokens[SUSPECTS_TOKENS]; /* how many of each class are held */
-    uint64_t next_ms;                 /* no trial before; monotonic */
-    uint64_t refused;                 /* since the start */
+    unsigned no_child;                 /* trials in a row in which no child began */
+    uint32_t classes[SESSION_CLASSES]; /* how many of each class are held */
+    uint64_t next_ms;                  /* no trial before; monotonic */
+    uint64_t refused;                  /* since the start */
 };
 
 /* Takes a call of the hook `admit` in its handler's place: to be held, or answered because too many

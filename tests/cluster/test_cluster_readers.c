@@ -10,12 +10,17 @@
 
 static const uint8_t token[RAW_TOKEN_BYTES] = {7};
 
+static struct log_position seen; /* by the session of the token */
+
 static enum status ask(struct sp_peer *peer, const char *method, const ProtobufCMessage *message)
 {
     struct raw_reply reply;
-    const struct raw_call call = {.method = method, .message = message, .token = token};
+    const struct raw_call call = {
+        .method = method, .message = message, .token = token, .position = seen};
     assert_true(raw_chat(peer, &call, &reply));
     free(reply.payload);
+    if (reply.status == STATUS_OK)
+        seen = reply.position;
     return reply.status;
 }
 

@@ -34,6 +34,8 @@ uint8_t *raw_frame(const struct raw_call *call, size_t count, size_t *size)
     envelope.credits = call->credits;
     envelope.service = (char *)(call->service != NULL ? call->service : "jackdaw.Chat");
     envelope.method = (char *)call->method;
+    envelope.epoch = call->position.epoch;
+    envelope.seq = call->position.seq;
     if (call->token != NULL) {
         envelope.token.data = (uint8_t *)call->token;
         envelope.token.len = RAW_TOKEN_BYTES;
@@ -66,6 +68,7 @@ static bool take_reply(const struct sp_message *message, struct raw_reply *reply
         const Jackdaw__Envelope *envelope = frame->envelopes[0];
         *reply = (struct raw_reply){.status = (enum status)envelope->status,
                                     .retry_ms = envelope->retry_ms,
+                                    .position = {envelope->epoch, envelope->seq},
                                     .payload_size = envelope->payload.len};
         (void)snprintf(reply->text, sizeof reply->text, "%s", envelope->message);
         reply->payload = malloc(envelope->payload.len + 1);

@@ -4,6 +4,7 @@
 #ifndef JACKDAW_TESTS_RAW_CHAT_H
 #define JACKDAW_TESTS_RAW_CHAT_H
 
+#include "base/log_entry.h"
 #include "base/status.h"
 #include "harness/sp_peer.h"
 #include "spec.pb-c.h"
@@ -19,10 +20,11 @@ struct raw_call {
     const ProtobufCMessage *message; /* NULL: payload */
     const void *payload;
     size_t payload_size;
-    const uint8_t *token; /* RAW_TOKEN_BYTES, or NULL */
-    const char *service;  /* NULL: jackdaw.Chat */
-    uint32_t protocol;    /* 0: the right one */
-    uint32_t credits;     /* of a stream; 0: none */
+    const uint8_t *token;         /* RAW_TOKEN_BYTES, or NULL */
+    const char *service;          /* NULL: jackdaw.Chat */
+    uint32_t protocol;            /* 0: the right one */
+    uint32_t credits;             /* of a stream; 0: none */
+    struct log_position position; /* that the state of the answer must contain */
 };
 
 /* How a call ended. text: the sentence, cut if it is long. */
@@ -30,7 +32,8 @@ struct raw_reply {
     enum status status;
     uint32_t retry_ms;
     char text[256];
-    uint8_t *payload; /* malloc: the caller's to free; NULL where there is none */
+    struct log_position position; /* of its state */
+    uint8_t *payload;             /* malloc: the caller's to free; NULL where there is none */
     size_t payload_size;
 };
 

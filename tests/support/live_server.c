@@ -143,7 +143,7 @@ static struct live_server *live_of_hold(struct task *task)
     return (struct live_server *)((char *)task - offsetof(struct live_server, hold));
 }
 
-static void hold_on_reader(struct task *task)
+static void hold(struct task *task)
 {
     while (sem_wait(&live_of_hold(task)->released) != 0)
         ;
@@ -151,7 +151,7 @@ static void hold_on_reader(struct task *task)
 
 static void hold_on_core(struct task *task)
 {
-    task->run = hold_on_reader;
+    task->run = hold;
     worker_push(live_of_hold(task)->core.reader, task);
 }
 
@@ -161,7 +161,13 @@ void live_server_hold_reader(struct live_server *live)
     task_queue_push(live->core.queue, &live->hold);
 }
 
-void live_server_release_reader(struct live_server *live)
+void live_server_hold_core(struct live_server *live)
+{
+    live->hold.run = hold;
+    task_queue_push(live->core.cluster_queue, &live->hold);
+}
+
+void live_server_release(struct live_server *live)
 {
     (void)sem_post(&live->released);
 }
@@ -170,7 +176,7 @@ void live_server_stop(struct live_server *live)
 {
     if (!live->asked)
         core_stop(&live->core);
-    live_server_release_reader(live);
+    live_server_release(live);
     (void)pthread_join(live->thread, NULL);
     server_options_release(&live->options);
     free_live(live);
@@ -265,6 +271,8 @@ void ask_start(struct device *device, struct answer *answer, const char *method,
     stub.token = device->token;
     stub.token_size = device->token_size;
     stub.position = device->position;
+    stub.resent = device->resent;
+    stub.peer = device->peer;
     *answer = (struct answer){.context = answer->context, .each = answer->each};
     stub.service.invoke(&stub.service, (unsigned)(found - service->methods), request, on_reply,
                         answer);
@@ -282,6 +290,8 @@ void ask(struct device *device, struct answer *answer, const char *method,
     *answer = (struct answer){.context = NULL};
     ask_start(device, answer, method, request, 0);
     answer_wait(device, answer);
+    if (log_position_compare(answer->result.position, device->position) > 0)
+        device->position = answer->result.position;
 }
 
 void answer_clear(struct answer *answer)
@@ -309,10 +319,9 @@ enum status device_register(struct device *device, const char *name)
     return take_status(&answer);
 }
 
-enum status device_login(struct device *device, const char *name)
+static enum status login(struct device *device, const char *name)
 {
     struct answer answer;
-    randombytes_buf(device->token, sizeof device->token);
     device->token_size = 0;
     ASK(device, &answer, "Login", Login, LOGIN,
         (r.name = (char *)name, r.password = (char *)DEVICE_PASSWORD, r.token.data = device->token,
@@ -323,6 +332,19 @@ enum status device_login(struct device *device, const char *name)
         device->session = ((const Jackdaw__LoginReply *)answer.reply)->session;
     }
     return take_status(&answer);
+}
+
+enum status device_login(struct device *device, const char *name)
+{
+    randombytes_buf(device->token, sizeof device->token);
+    return login(device, name);
+}
+
+enum status device_login_as_class(struct device *device, const char *name, uint8_t session_class)
+{
+    randombytes_buf(device->token, sizeof device->token);
+    device->token[0] = session_class;
+    return login(device, name);
 }
 
 enum status device_join(struct device *device, const char *room)

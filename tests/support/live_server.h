@@ -38,10 +38,11 @@ const struct address *live_server_internal_address(const struct live_server *liv
 void live_server_ask_to_stop(struct live_server *live);
 void live_server_stop(struct live_server *live);
 
-/* Keeps the thread that reads history from all tasks that it gets later, until
- * live_server_release_reader or live_server_stop. At most once per server. */
+/* Keeps the thread that reads history from all tasks that it gets later, or the core's, until
+ * live_server_release or live_server_stop. At most one of them, and once, per server. */
 void live_server_hold_reader(struct live_server *live);
-void live_server_release_reader(struct live_server *live);
+void live_server_hold_core(struct live_server *live);
+void live_server_release(struct live_server *live);
 
 struct device {
     struct task_queue *queue;
@@ -49,9 +50,11 @@ struct device {
     uint8_t token[CHAT_TOKEN_BYTES];
     size_t token_size; /* 0: not logged in */
     uint64_t request;  /* the last number used */
+    uint32_t resent;   /* what each request tells of earlier attempts, */
+    const char *peer;  /* and of the client for which it is forwarded; NULL: it is not */
     uint64_t session;
     uint32_t timeout_ms;
-    struct log_position position; /* that the state of each answer must contain */
+    struct log_position position; /* of the latest state that `ask` has shown; requests name it */
 };
 
 void device_open(struct device *device, const struct live_server *live);
@@ -110,6 +113,7 @@ void device_enter(struct device *device, const struct live_server *live, const c
 /* Each call returns its status. */
 enum status device_register(struct device *device, const char *name);
 enum status device_login(struct device *device, const char *name); /* with a fresh token */
+enum status device_login_as_class(struct device *device, const char *name, uint8_t session_class);
 enum status device_join(struct device *device, const char *room);
 enum status device_leave(struct device *device, const char *room);
 enum status device_send(struct device *device, const char *to, const char *text);

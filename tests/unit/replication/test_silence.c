@@ -195,6 +195,19 @@ REPLICA_TEST(test_silence__time_in_which_the_judge_did_not_run_does_not_count, 3
     assert_in_range(time_to_replace(f), 320, 450);
 }
 
+/* A slave that did not run answers no read from a state that may be old by then. */
+REPLICA_TEST(test_silence__a_slave_that_did_not_run_has_not_heard_its_master, 2, REPLICA_ALL)
+{
+    replica_fixture_pass(f, 2000);
+    uint64_t heard_ms = replica_master_seen_ms(f->nodes[2].replica);
+    assert_in_range(heard_ms, f->now_ms - 50, f->now_ms);
+    f->nodes[1].cut = true;
+    f->now_ms += 5000;
+    tick(f, 2);
+    assert_int_equal(replica_master_seen_ms(f->nodes[2].replica), heard_ms);
+    assert_int_equal(replica_fixture_role(f, 2), REPLICA_SLAVE); /* and does not suspect it */
+}
+
 REPLICA_TEST(test_silence__a_slow_disk_is_replaced_if_another_has_written, 3, REPLICA_ALL)
 {
     for (unsigned i = 0; i < 120; i++) {

@@ -773,7 +773,7 @@ TEST_F(test_history__so_many_at_once)
     for (size_t i = 0; i < MANY; i++)
         ask_start(&f->ann, &answers[i], "History", &request.base, 0);
     answer_wait(&f->ann, &answers[MANY - 1]); /* the server has taken all the others */
-    live_server_release_reader(f->live);
+    live_server_release(f->live);
     assert_int_equal(count_refused(&f->ann, answers, MANY, STATUS_OK), MORE);
     EXPECT(f, &f->ann, STATUS_OK, History, HISTORY, (r.room = TEXT("lobby")));
     test_free(answers);

@@ -2,11 +2,13 @@
 /* Two whole servers: what the slave answers by itself, and what its clients learn of those at the master. */
 #include "base/clock.h"
 #include "server/core.h"
+#include "support/core_fixture.h"
 #include "support/folder.h"
 #include "support/live_server.h"
 #include "support/test.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct readers {
@@ -20,6 +22,7 @@ struct readers {
 struct counters {
     uint64_t reads;
     uint64_t forwarded;
+    char role[32];
 };
 
 static void on_status(const Jackdaw__StatusReply *reply, void *context)
@@ -28,6 +31,7 @@ static void on_status(const Jackdaw__StatusReply *reply, void *context)
     struct counters *counters = answer->context;
     assert_int_equal(answer->result.status, STATUS_OK);
     *counters = (struct counters){.reads = reply->reads, .forwarded = reply->forwarded};
+    (void)snprintf(counters->role, sizeof counters->role, "%s", reply->role);
     answer->ended = true;
 }
 
@@ -81,9 +85,11 @@ static void readers_open_with(struct readers *readers, const char *const options
     wait_until_here(&readers->ann);
 }
 
+/* On a busy machine, too, the slave stays in sync. option: one more, or NULL. */
 static void readers_open(struct readers *readers, const char *option)
 {
-    readers_open_with(readers, (const char *[4]){option});
+    readers_open_with(readers,
+                      (const char *[4]){"--ping_timeout=60000", "--ack_timeout=60000", option});
 }
 
 static void readers_begin(struct readers *readers)
@@ -147,6 +153,34 @@ READERS_TEST(test_reads__of_an_unknown_session_are_the_masters)
     assert_int_equal(counters_at(&f->ann).forwarded - before.forwarded, 1);
 }
 
+/* Of an older client, or after a restart: nobody but the master knows what its session has seen. */
+READERS_TEST(test_reads__without_a_position_are_the_masters)
+{
+    struct answer answer;
+    assert_int_equal(device_send(&f->bob, "lobby", "one"), STATUS_OK);
+    struct counters before = counters_at(&f->ann);
+    f->ann.position = (struct log_position){.epoch = 0};
+    assert_int_equal(list_rooms(&f->ann), STATUS_OK);
+    assert_int_equal(counters_at(&f->ann).forwarded - before.forwarded, 1);
+    assert_int_equal(list_rooms(&f->ann), STATUS_OK);
+    f->ann.position = (struct log_position){.epoch = 0};
+    ASK(&f->ann, &answer, "Receive", Receive, RECEIVE, r.after = NULL); /* it has a cursor */
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+    assert_int_equal(counters_at(&f->ann).forwarded - before.forwarded, 1);
+    assert_int_equal(counters_at(&f->ann).reads - before.reads, 2);
+}
+
+/* A slave forwards to a server that is a slave, too: the request goes no further. */
+READERS_TEST(test_reads__a_forwarded_request_is_not_forwarded_again)
+{
+    struct counters before = counters_at(&f->ann);
+    f->ann.peer = "192.0.2.7:50100";
+    assert_int_equal(device_send(&f->ann, "lobby", "one"), STATUS_UNAVAILABLE);
+    assert_int_equal(list_rooms(&f->ann), STATUS_UNAVAILABLE);
+    assert_int_equal(counters_at(&f->ann).forwarded, before.forwarded);
+}
+
 /* ---- which state ---- */
 
 /* Each answer names its state, and a later one of the slave contains it. */
@@ -194,57 +228,127 @@ READERS_TEST(test_position__a_server_that_is_behind_says_so)
     assert_int_equal(list_rooms(&f->ann), STATUS_OK);
 }
 
-enum { WAITING_EACH = READS_WAITING_MAX / 2 + 1, WAITING_DEVICES = 2 };
-
-static bool have_ended(const struct answer answers[WAITING_EACH])
+/* It was replaced, and does not know it yet. */
+READERS_TEST(test_position__a_master_of_an_earlier_epoch_refuses)
 {
-    for (size_t i = 0; i < WAITING_EACH; i++)
-        if (!answers[i].ended)
-            return false;
-    return true;
+    struct log_position now = f->bob.position;
+    f->bob.position = (struct log_position){now.epoch + 65536, 1};
+    assert_int_equal(list_rooms(&f->bob), STATUS_UNAVAILABLE);
+    f->bob.position = now;
+    assert_int_equal(list_rooms(&f->bob), STATUS_OK);
 }
 
-/* All devices ask at once. Returns how many requests were refused because too many wait. */
-static size_t ask_at_once(struct device devices[WAITING_DEVICES])
+/* ---- how many may wait ---- */
+
+enum {
+    SESSIONS = READS_WAITING_MAX / READS_WAITING_EACH + 1,
+    ASKED_MAX = SESSIONS * READS_WAITING_EACH,
+};
+
+/* Devices whose requests name a state that the slave will not have. */
+struct crowd {
+    struct device devices[SESSIONS];
+    struct answer answers[ASKED_MAX];
+    size_t asked;
+};
+
+static void crowd_open(struct crowd *crowd, struct readers *readers, size_t sessions)
 {
-    static struct answer answers[WAITING_DEVICES][WAITING_EACH];
+    char name[16];
+    crowd->asked = 0;
+    for (size_t i = 0; i < sessions; i++) {
+        struct device *device = &crowd->devices[i];
+        (void)snprintf(name, sizeof name, "one%zu", i);
+        device_open(device, readers->master);
+        assert_int_equal(device_register(device, name), STATUS_OK);
+        assert_int_equal(device_login_as_class(device, name, (uint8_t)i), STATUS_OK);
+        device_reopen(device, readers->slave);
+        wait_until_here(device);
+        device->position.seq += 1000;
+    }
+}
+
+static void crowd_close(struct crowd *crowd, size_t sessions)
+{
+    for (size_t i = 0; i < sessions; i++)
+        device_close(&crowd->devices[i]);
+}
+
+static void crowd_ask(struct crowd *crowd, size_t session, size_t count)
+{
     Jackdaw__ListRoomsRequest request = JACKDAW__LIST_ROOMS_REQUEST__INIT;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(crowd->asked < ASKED_MAX);
+        ask_start(&crowd->devices[session], &crowd->answers[crowd->asked++], "ListRooms",
+                  &request.base, 0);
+    }
+}
+
+/* Returns how many of the requests were refused because too many wait. */
+static size_t crowd_refused(struct crowd *crowd, size_t sessions)
+{
     size_t refused = 0;
-    for (size_t i = 0; i < WAITING_DEVICES; i++)
-        for (size_t k = 0; k < WAITING_EACH; k++)
-            ask_start(&devices[i], &answers[i][k], "ListRooms", &request.base, 0);
-    while (!have_ended(answers[0]) || !have_ended(answers[1]))
-        for (size_t i = 0; i < WAITING_DEVICES; i++)
-            device_turn(&devices[i], 1);
-    for (size_t i = 0; i < WAITING_DEVICES; i++)
-        for (size_t k = 0; k < WAITING_EACH; k++) {
-            bool is_refused = answers[i][k].status == STATUS_RESOURCE_EXHAUSTED;
-            assert_true(is_refused || answers[i][k].status == STATUS_UNAVAILABLE);
-            assert_true(answers[i][k].retry_ms > 0);
-            refused += strstr(answers[i][k].message, "for this server to catch up") != NULL;
-        }
+    for (size_t i = 0; i < crowd->asked; i++) {
+        while (!crowd->answers[i].ended)
+            for (size_t k = 0; k < sessions; k++)
+                device_turn(&crowd->devices[k], 1);
+        bool is_refused = crowd->answers[i].status == STATUS_RESOURCE_EXHAUSTED;
+        assert_true(is_refused || crowd->answers[i].status == STATUS_UNAVAILABLE);
+        assert_true(crowd->answers[i].retry_ms > 0);
+        refused += strstr(crowd->answers[i].message, "for this server to catch up") != NULL;
+    }
+    crowd->asked = 0;
     return refused;
 }
 
 /* On a slow machine the first ones no longer wait when the last ones come: then they ask again. */
-READERS_TEST(test_position__as_many_as_may_wait)
+READERS_TEST(test_waiting__has_a_bound)
 {
-    struct device devices[WAITING_DEVICES];
-    struct answer now;
-    ASK(&f->ann, &now, "ListRooms", ListRooms, LIST_ROOMS, r.limit = 1);
-    for (size_t i = 0; i < WAITING_DEVICES; i++) {
-        device_open(&devices[i], f->slave);
-        memcpy(devices[i].token, f->ann.token, sizeof f->ann.token);
-        devices[i].token_size = f->ann.token_size;
-        devices[i].position = now.result.position;
-        devices[i].position.seq += 1000;
-    }
+    static struct crowd crowd;
     uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
-    while (ask_at_once(devices) == 0)
+    crowd_open(&crowd, f, SESSIONS);
+    do {
         assert_true(clock_monotonic_ms() < until_ms);
-    for (size_t i = 0; i < WAITING_DEVICES; i++)
-        device_close(&devices[i]);
-    answer_clear(&now);
+        for (size_t i = 0; i < SESSIONS; i++)
+            crowd_ask(&crowd, i, READS_WAITING_EACH);
+    } while (crowd_refused(&crowd, SESSIONS) == 0);
+    crowd_close(&crowd, SESSIONS);
+}
+
+/* One session has its part, and another one still finds room. */
+READERS_TEST(test_waiting__has_a_bound_for_each_session)
+{
+    static struct crowd crowd;
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    size_t refused;
+    crowd_open(&crowd, f, 2);
+    do {
+        assert_true(clock_monotonic_ms() < until_ms);
+        crowd_ask(&crowd, 0, READS_WAITING_EACH + 1);
+        crowd_ask(&crowd, 1, READS_WAITING_EACH);
+        refused = crowd_refused(&crowd, 2);
+    } while (refused == 0);
+    assert_int_equal(refused, 1);
+    crowd_close(&crowd, 2);
+}
+
+/* A request that its caller has given up makes room at once. */
+READERS_TEST(test_waiting__ends_with_its_caller)
+{
+    static struct crowd crowd;
+    struct answer info;
+    crowd_open(&crowd, f, 1);
+    crowd_ask(&crowd, 0, READS_WAITING_EACH);
+    for (size_t i = 0; i < READS_WAITING_EACH; i++)
+        rpc_channel_cancel(crowd.devices[0].channel, crowd.answers[i].call);
+    struct log_position wanted = crowd.devices[0].position;
+    ASK(&crowd.devices[0], &info, "Info", Info, INFO, r.client = (char *)"test"); /* a turn later */
+    answer_clear(&info);
+    crowd.asked = 0;
+    crowd.devices[0].position = wanted;
+    crowd_ask(&crowd, 0, READS_WAITING_EACH);
+    assert_int_equal(crowd_refused(&crowd, 1), 0);
+    crowd_close(&crowd, 1);
 }
 
 /* ---- what the feed brings ---- */
@@ -254,6 +358,7 @@ struct event_count {
     unsigned online;
     unsigned offline;
     char last[64];
+    char notice[256]; /* the last one */
 };
 
 static void note_events(struct answer *answer, const ProtobufCMessage *reply)
@@ -268,6 +373,8 @@ static void note_events(struct answer *answer, const ProtobufCMessage *reply)
         seen->offline += is_bobs && event->kind == JACKDAW__EVENT__KIND__PRESENCE && !event->active;
         if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
             (void)snprintf(seen->last, sizeof seen->last, "%s", event->text);
+        if (event->kind == JACKDAW__EVENT__KIND__NOTICE)
+            (void)snprintf(seen->notice, sizeof seen->notice, "%s", event->text);
     }
 }
 
@@ -294,6 +401,24 @@ READERS_TEST(test_news__typing_and_messages_reach_the_slaves_receivers)
     set_typing(&f->bob);
     DEVICE_WAIT(&f->ann, seen.typing == 1);
     assert_int_equal(counters_at(&f->ann).forwarded, before.forwarded);
+}
+
+READERS_TEST(test_news__notices_reach_the_slaves_receivers)
+{
+    static struct event_count seen;
+    static struct answer stream;
+    char address[ADDRESS_TEXT_SIZE];
+    char masters[ADDRESS_TEXT_SIZE + 20];
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    stream = (struct answer){.context = &seen, .each = note_events};
+    ask_start(&f->ann, &stream, "Receive", &request.base, 16);
+    device_turn(&f->ann, 1);
+    address_format(live_server_internal_address(f->master), address);
+    (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
+    struct live_server *third =
+        live_server_start(f->folder, (const char *[]){"--id=3", "--role=slave", masters, NULL});
+    DEVICE_WAIT(&f->ann, strstr(seen.notice, "server 3") != NULL);
+    live_server_stop(third);
 }
 
 /* The next ping is a minute away, and nothing is written after the message. */
@@ -425,7 +550,124 @@ TEST(test_news_take__a_gap_is_noticed)
     assert_int_equal(core.news.presence_count, 1);
     news.number = 3;
     assert_false(news_take(&core, &news));
-    assert_int_equal(core.news.number, 1);
+    news.number = 4;
+    assert_true(news_take(&core, &news)); /* the list that is asked for now has what was missed */
+    assert_int_equal(core.news.presence_count, 3);
+}
+
+/* A slave's view of ann and bob, who are present at first; news 1 to 4 have come. */
+struct view {
+    struct core core;
+    struct core_fixture fixture;
+    uint64_t ann, bob;
+};
+
+static struct view *view_new(void)
+{
+    struct view *view = calloc(1, sizeof *view);
+    assert_non_null(view);
+    core_fixture_init(&view->fixture, NULL);
+    core_fixture_open(&view->fixture);
+    view->ann = core_fixture_person(&view->fixture, "ann");
+    view->bob = core_fixture_person(&view->fixture, "bob");
+    view->core.chat = view->fixture.chat;
+    view->core.now_ms = view->fixture.now_ms;
+    view->core.news.number = 4;
+    reports_init(&view->core.reports, &view->core);
+    view->core.reports.state = REPORTS_ACCEPTED;
+    return view;
+}
+
+static void view_free(struct view *view)
+{
+    core_fixture_close(&view->fixture);
+    free(view);
+}
+
+#define VIEW_TEST(name) TEST_OPEN(name, struct view, view_new(), view_free)
+
+static void view_ask(struct view *view)
+{
+    view->core.reports.wants_presence = false;
+    view->core.reports.asked_presence = true;
+    chat_ask_presence(view->core.chat);
+}
+
+/* The list of those present, which the master made after that news. */
+static void view_answer(struct view *view, uint64_t news, uint64_t *sessions, size_t count)
+{
+    Jackdaw__ReportReply reply = JACKDAW__REPORT_REPLY__INIT;
+    reply.news = news;
+    reply.has_presence = reply.are_present = true;
+    reply.sessions = sessions;
+    reply.n_sessions = count;
+    reports_take_reply(&view->core.reports, &reply);
+}
+
+static bool view_take_silent(struct view *view, uint64_t number, uint64_t session)
+{
+    Jackdaw__News news = JACKDAW__NEWS__INIT;
+    news.number = number;
+    news.silent = &session;
+    news.n_silent = 1;
+    bool is_next = news_take(&view->core, &news);
+    news_tell(&view->core);
+    return is_next;
+}
+
+static bool is_present(struct view *view, uint64_t session)
+{
+    return chat_session_is_present(chat_find_session(view->core.chat, session));
+}
+
+VIEW_TEST(test_presence_list__comes_before_older_news)
+{
+    view_ask(f);
+    view_answer(f, 6, &f->ann, 1);
+    assert_false(is_present(f, f->bob));
+    assert_true(view_take_silent(f, 5, f->ann));
+    assert_true(is_present(f, f->ann));
+    assert_true(view_take_silent(f, 7, f->ann));
+    assert_false(is_present(f, f->ann));
+}
+
+VIEW_TEST(test_presence_list__comes_after_newer_news)
+{
+    view_ask(f);
+    assert_true(view_take_silent(f, 5, f->bob));
+    view_answer(f, 4, (uint64_t[]){f->bob}, 1);
+    assert_false(is_present(f, f->bob)); /* by the news */
+    assert_false(is_present(f, f->ann)); /* by the list */
+    assert_true(view_take_silent(f, 6, f->bob));
+}
+
+/* The list has what was missed in a gap. */
+VIEW_TEST(test_presence_list__is_the_newest)
+{
+    view_ask(f);
+    assert_true(view_take_silent(f, 5, f->bob));
+    view_answer(f, 5, (uint64_t[]){f->ann, f->bob}, 2);
+    assert_true(is_present(f, f->bob));
+}
+
+VIEW_TEST(test_presence_list__does_not_know_a_later_session)
+{
+    view_ask(f);
+    uint64_t cat = core_fixture_person(&f->fixture, "cat");
+    view_answer(f, 4, &f->ann, 1);
+    assert_true(is_present(f, cat));
+    view_ask(f);
+    view_answer(f, 4, &f->ann, 1);
+    assert_false(is_present(f, cat));
+}
+
+/* A gap is noticed while a report is under way: the list that it brings may be older. */
+VIEW_TEST(test_presence_list__is_asked_for_again)
+{
+    view_ask(f);
+    reports_want_presence(&f->core.reports);
+    view_answer(f, 4, &f->ann, 1);
+    assert_true(f->core.reports.wants_presence);
 }
 
 /* The other devices of an account do not receive again an event that a device at the slave has received. */
@@ -462,7 +704,7 @@ TEST(test_reads__end_when_no_master_is_heard)
     struct readers readers;
     struct answer stream = {.context = &(struct event_count){.typing = 0}, .each = note_events};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    readers_open(&readers, "--durability=quorum");
+    readers_open_with(&readers, (const char *[4]){"--durability=quorum"});
     ask_start(&readers.ann, &stream, "Receive", &request.base, 16);
     assert_int_equal(list_rooms(&readers.ann), STATUS_OK);
     live_server_stop(readers.master);
@@ -477,6 +719,26 @@ TEST(test_reads__end_when_no_master_is_heard)
     assert_int_equal(stream.status, STATUS_UNAVAILABLE);
     answer_clear(&stream);
     readers.master = NULL;
+    readers_end(&readers);
+}
+
+/* With durability quorum the slave cannot be elected, and suspects its master until that speaks again. */
+TEST(test_suspicion__ends_no_call)
+{
+    struct readers readers;
+    struct answer answer = {.context = NULL};
+    Jackdaw__SetTopicRequest request = JACKDAW__SET_TOPIC_REQUEST__INIT;
+    readers_open_with(&readers, (const char *[4]){"--durability=quorum", "--ack_timeout=60000"});
+    live_server_hold_core(readers.master);
+    request.request = ++readers.ann.request;
+    request.room = (char *)"lobby";
+    request.topic = (char *)"patience";
+    ask_start(&readers.ann, &answer, "SetTopic", &request.base, 0);
+    DEVICE_WAIT(&readers.ann, strcmp(counters_at(&readers.ann).role, "suspecting") == 0);
+    live_server_release(readers.master);
+    answer_wait(&readers.ann, &answer);
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
     readers_end(&readers);
 }
 
