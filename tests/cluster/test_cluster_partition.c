@@ -271,6 +271,47 @@ ALL_TEST(test_link__both_ways_are_cut)
     one_link_is_cut(fixture, true, true);
 }
 
+/* A place more than servers, for clients that reach all of them. */
+static void begin_outside(struct cluster_fixture *fixture)
+{
+    static const char *const options[] = {"--durability=quorum", NULL};
+    cluster_fixture_use_netns(fixture, SERVERS + 1);
+    cluster_start(&fixture->cluster, SERVERS, options);
+}
+
+static struct json_client *visit_from_outside(struct cluster_fixture *fixture, size_t server,
+                                              const char *name)
+{
+    cluster_enter(&fixture->cluster, SERVERS);
+    struct json_client *client =
+        json_client_visit(fixture->group, fixture->cluster.servers[server].clients, name, "lobby");
+    cluster_return(&fixture->cluster);
+    return client;
+}
+
+/* A slave that hears no master refuses its readers, and they go on at another server. */
+CLUSTER_TEST_ON(test_readers__leave_a_slave_that_is_cut_off, begin_outside, NULL)
+{
+    struct cluster *cluster = &fixture->cluster;
+    size_t master = cluster_master(cluster, ALL_SERVERS);
+    size_t slave = (master + 1) % SERVERS;
+    struct json_client *ann = visit_from_outside(fixture, slave, "ann");
+    struct json_client *bob = visit_from_outside(fixture, master, "bob");
+    json_client_say(bob, "before");
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(ann) == 1);
+    isolate(fixture, slave);
+    json_client_say(bob, "after");
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(ann) == 2);
+    json_client_say(ann, "here I am");
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(bob) == 3);
+    heal(fixture);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    assert_int_equal(json_client_leave(ann), 0);
+    assert_int_equal(json_client_leave(bob), 0);
+    cluster_assert_equal(cluster);
+    cluster_stop_all(cluster);
+}
+
 TEST_PREPARE()
 {
     return netns_is_possible() ? 0 : NETNS_SKIPPED;
