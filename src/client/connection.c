@@ -66,6 +66,7 @@ enum error connection_open(struct client *client, const struct address *address,
         free(connection);
         return error;
     }
+    rpc_channel_tick(connection->channel, client->now_us / 1000); /* the clock of its deadlines */
     client->connections[client->connection_count++] = connection;
     return OK;
 }

@@ -2,6 +2,7 @@
 #include "client_fixture.h"
 
 #include "base/clock.h"
+#include "support/idle.h"
 #include "support/test.h"
 
 #include <poll.h>
@@ -10,6 +11,9 @@
 #include <string.h>
 
 #define TURN_MS 5
+#define SETTLE_MS 1
+#define SETTLED_TURNS 3
+#define AHEAD_US UINT64_C(86400000000)
 #define PATIENCE_US 60000000
 
 static void on_event(void *context, const Jackdaw__Event *event)
@@ -85,16 +89,6 @@ static uint64_t clock_us(void *source)
     return fixture->now_us;
 }
 
-/* Moves the client's clock by the real time since the last turn, but by two turns at most: a busy
- * machine that stops the test for a second makes no server late. */
-static void move_clock(struct client_fixture *fixture)
-{
-    uint64_t real_us = clock_monotonic_us();
-    uint64_t passed_us = real_us - fixture->turned_us;
-    fixture->now_us += passed_us < 2000 * TURN_MS ? passed_us : 2000 * TURN_MS;
-    fixture->turned_us = real_us;
-}
-
 /* The same in every run. */
 static void fill_random(void *source, void *bytes, size_t size)
 {
@@ -125,33 +119,43 @@ void client_fixture_check_patience(uint64_t *since, const char *what)
         fail_msg("waited in vain for: %s", what);
 }
 
-static bool turn(struct client_fixture *fixture)
+/* Waits up to most_ms for something to happen. Returns how long, or 0 if something has happened or another
+ * thread has work: then the clock moves by its smallest unit, as between any two events. */
+static int wait_for_work(struct client_fixture *fixture, int most_ms)
 {
     struct pollfd entries[2] = {
         {.fd = task_queue_descriptor(fixture->cluster.queue), .events = POLLIN},
         {.fd = fixture->client == NULL ? -1 : client_descriptor(fixture->client), .events = POLLIN},
     };
-    int wait_ms = fixture->client == NULL ? TURN_MS : client_timeout_ms(fixture->client);
-    bool due = wait_ms == 0;
-    if (wait_ms < 0 || wait_ms > TURN_MS)
-        wait_ms = TURN_MS;
-    int ready = poll(entries, 2, wait_ms);
-    move_clock(fixture);
+    int wait_ms = fixture->client == NULL ? most_ms : client_timeout_ms(fixture->client);
+    if (wait_ms < 0 || wait_ms > most_ms)
+        wait_ms = most_ms;
+    bool is_quiet = poll(entries, 2, wait_ms) == 0 && wait_ms > 0 && idle_others();
+    fixture->now_us += !is_quiet;
+    return is_quiet ? wait_ms : 0;
+}
+
+static void process(struct client_fixture *fixture)
+{
     fake_cluster_turn(&fixture->cluster, fixture->servers, CLIENT_FIXTURE_SERVERS);
     if (fixture->client != NULL)
         client_process(fixture->client);
-    return ready > 0 || due;
 }
 
 void client_fixture_turn(struct client_fixture *fixture)
 {
-    (void)turn(fixture);
+    fixture->now_us += (uint64_t)wait_for_work(fixture, TURN_MS) * 1000;
+    process(fixture);
 }
 
 void client_fixture_settle(struct client_fixture *fixture)
 {
-    for (int quiet = 0; quiet < 8;)
-        quiet = turn(fixture) ? 0 : quiet + 1;
+    uint64_t since_us = 0;
+    for (int quiet = 0; quiet < SETTLED_TURNS;) {
+        quiet = wait_for_work(fixture, SETTLE_MS) > 0 ? quiet + 1 : 0;
+        process(fixture);
+        client_fixture_check_patience(&since_us, "all threads without work");
+    }
 }
 
 void client_fixture_pass(struct client_fixture *fixture, uint32_t ms)
@@ -168,7 +172,7 @@ struct client_fixture *client_fixture_new(size_t servers)
     fixture->events = calloc(CLIENT_FIXTURE_RECORDS_MAX, sizeof *fixture->events);
     assert_true(fixture->results != NULL && fixture->events != NULL);
     fixture->random = 7;
-    fixture->now_us = fixture->turned_us = clock_monotonic_us();
+    fixture->now_us = clock_monotonic_us() + AHEAD_US;
     fake_cluster_init(&fixture->cluster);
     for (size_t i = 0; i < servers; i++)
         fake_server_start(&fixture->servers[i], &fixture->cluster);

@@ -333,8 +333,7 @@ APP_TEST(test_leave__waits_for_the_echo_and_logs_out)
     APP_WAIT(f, strcmp(told[told_count - 1], "event bye") == 0);
     assert_false(f->fixture->cluster.sessions[0].ended);
     app_leave(&f->app);
-    fake_cluster_turn(&f->fixture->cluster, f->fixture->servers, CLIENT_FIXTURE_SERVERS);
-    assert_true(f->fixture->cluster.sessions[0].ended);
+    CLIENT_FIXTURE_WAIT(f->fixture, f->fixture->cluster.sessions[0].ended);
 }
 
 /* A program that logs in by its options, as ann in a cluster that has so many places, all taken. */
@@ -631,6 +630,13 @@ static void print_status(struct app_fixture *f)
     close_text(f);
 }
 
+static bool is_connected(const struct app_fixture *f)
+{
+    struct client_view view;
+    client_inspect(f->app.client, &view);
+    return view.server != NULL;
+}
+
 static void list_servers(struct app_fixture *f)
 {
     struct fake_cluster *cluster = &f->fixture->cluster;
@@ -657,8 +663,7 @@ APP_TEST(test_status__in_lines)
     assert_non_null(strstr(f->kept, "pending   0 not sent"));
     assert_null(strstr(f->kept, "known")); /* all of them are members */
     fake_server_kill(&f->fixture->servers[0]);
-    for (int i = 0; i < 5; i++)
-        turn(f);
+    APP_WAIT(f, !is_connected(f));
     print_status(f);
     assert_non_null(strstr(f->kept, "server    none answers"));
     assert_non_null(strstr(f->kept, "known     10.0.0.3:2625"));

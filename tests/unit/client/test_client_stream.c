@@ -280,7 +280,7 @@ LOGGED_IN_TEST(test_receive__nonsense_is_not_followed)
     for (int i = 0; i < 100; i++) {
         f->servers[0].lose_pages = 1; /* the first of every stream */
         say_many(f, 5 + (size_t)i * 10, 10);
-        client_fixture_turn(f);
+        client_fixture_pass(f, 5);
     }
     assert_in_range(f->cluster.receives_seen, 2, 30);
     assert_int_equal(f->event_count, 5);
@@ -297,9 +297,7 @@ CLIENT_TEST(test_receive__refused_is_tried_again_slowly, client_fixture_new(1))
         (struct fake_order){FAKE_FAIL, .method = "Receive", .fail_status = STATUS_UNIMPLEMENTED};
     client_fixture_enter(f, 1);
     for (int i = 0; i < 60; i++) {
-        client_fixture_turn(f);
-        client_fixture_turn(f);
-        client_fixture_advance(f, 1000);
+        client_fixture_pass(f, 1000);
     }
     assert_in_range(f->cluster.receives_seen, 20, 60);
     say_many(f, 0, 5);
