@@ -14,10 +14,10 @@
 #define CALM_MESSAGES 20u
 #define FRESH_PIPELINED 20u /* messages written after the fault and acknowledged: it is over */
 #define FRESH_SINGLE 5u
-#define START_MS 15000u
-#define GAP_MS_MAX 30000u /* longer than this, and the trial has failed */
+#define START_MS 60000u
+#define GAP_MS_MAX 60000u /* longer than this, and the trial has failed */
 #define HEAL_MS_MAX 60000u
-#define EVEN_MS_MAX 30000u
+#define EVEN_MS_MAX 60000u
 #define LOOK_US 20000u
 
 void scene_fail(struct scene *scene, const char *format, ...)
