@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CHAT_MS (5000 * PROCESS_GROUP_SLOWER) /* people wait for a message at most */
-#define CLOSED_MS 20000                       /* nng lets a peer say hello for 10 s */
+#define CLOSED_MS 60000                       /* nng lets a peer say hello for 10 s */
 #define GROWTH_BYTES (32u << 20) /* resident memory that all of this may cost a server */
 #define DESCRIPTORS_SLACK 8
 #define CONNECTIONS_MAX 400 /* as the server is told below */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define PLACES 3
-#define ARRIVES_MS 5000
+#define ARRIVES_MS 60000
 #define DROPPED_MS 50 /* what is not there by then was dropped: the way takes microseconds */
 
 struct fixture {

@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #define CLUSTER_SERVERS_MAX 5
-#define CLUSTER_PATIENCE_MS (30000 * PROCESS_GROUP_SLOWER)
+#define CLUSTER_PATIENCE_MS (60000 * PROCESS_GROUP_SLOWER)
 
 struct cluster {
     struct process_group *group;

@@ -10,7 +10,7 @@
 
 #define FRAME_CALLS 256
 #define FRAMES_AHEAD 2
-#define REPLY_MS 20000
+#define REPLY_MS 60000
 
 struct sender {
     struct process_group *group;

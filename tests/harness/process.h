@@ -30,7 +30,7 @@
 #define PROCESS_GROUP_SLOWER 1
 #endif
 #define PROCESS_GROUP_PATIENCE_MS \
-    30000 /* a condition is waited for, unless a test says otherwise */
+    60000 /* a condition is waited for, unless a test says otherwise */
 #define PROCESS_GROUP_LOOK_MS 20
 #define PROCESS_GROUP_PROCESSES_MAX 512 /* ever started on one stage */
 #define PROCESS_GROUP_PATH_SIZE 1024

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLY_MS 10000
+#define REPLY_MS 60000
 #define PASSWORD "a password"
 
 /* The payload of a call: malloc, or NULL where it has none. */

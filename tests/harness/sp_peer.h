@@ -22,7 +22,7 @@
 #define SP_REP 0x31u
 #define SP_REQUEST_ID 0x80000001u
 #define SP_HANDSHAKE_BYTES 8
-#define SP_PATIENCE_MS 20000
+#define SP_PATIENCE_MS 60000
 
 struct sp_peer {
     int descriptor; /* -1: closed */

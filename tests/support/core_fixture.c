@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "support/test.h"
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 
 uint64_t core_fixture_random(struct core_fixture *core)
 {

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #define SAID_BYTES (4u << 20)
-#define PATIENCE_MS 20000
-#define BOUND_MS 5000 /* far more than any flush may take */
+#define PATIENCE_MS 60000
+#define BOUND_MS 60000 /* far more than any flush may take */
 
 static char said[SAID_BYTES];
 static char folder[] = "/tmp/jackdaw-log.XXXXXX";

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 #define SILENCE_MS 500
 #define CALLS_MAX 16
 #define FRAME_BYTES (16u * 1024u * 1024u)

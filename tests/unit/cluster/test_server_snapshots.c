@@ -16,7 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 #define NOW_MS 5000
 
 /* A master with a database of several chunks, and a slave's folder. */

@@ -208,7 +208,7 @@ TEST_F(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
 /* Proposes until the commit log takes something again; it rests for a moment after a failure. */
 static void send_until_it_works(struct fixture *f, const char *text)
 {
-    uint64_t until_ms = clock_monotonic_ms() + 30000;
+    uint64_t until_ms = clock_monotonic_ms() + 60000;
     while (!core_fixture_send(&f->core, f->ann, "lobby", text)) {
         assert_int_not_equal(f->core.error, OK);
         assert_true(clock_monotonic_ms() < until_ms);

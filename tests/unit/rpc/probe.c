@@ -486,6 +486,17 @@ void probe_do(struct probe *probe, void (*function)(struct probe *probe, void *a
     (void)sem_destroy(&order.done);
 }
 
+static void tick(struct probe *probe, void *monotonic_ms)
+{
+    rpc_server_tick(probe->server, *(const uint64_t *)monotonic_ms);
+}
+
+void probe_pass(struct probe *probe, uint64_t ahead_ms)
+{
+    uint64_t later_ms = clock_monotonic_ms() + ahead_ms;
+    probe_do(probe, tick, &later_ms);
+}
+
 static void run_post(struct task *task)
 {
     struct order *order = (struct order *)task;

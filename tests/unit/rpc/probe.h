@@ -19,7 +19,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 
 /* Runs the client's turns (NULL: just waits) until condition holds; fails the test when it does not
  * within PATIENCE_MS. */
@@ -147,6 +147,10 @@ struct outcome {
 void client_open(struct client *client, const struct address *address,
                  const struct rpc_channel_options *options);
 void client_close(struct client *client);
+
+/* Moves the clock of the probe's server to so far ahead of the real one, and returns when the server has acted on
+ * it. The clock never goes back: a later call needs a longer timeout, or none. */
+void probe_pass(struct probe *probe, uint64_t ahead_ms);
 
 /* One turn of the owner: flush, wait up to timeout_ms, run, tick. */
 void client_turn(struct client *client, int timeout_ms);

@@ -251,9 +251,11 @@ TEST_F(test_admit__has_another_server_answer)
     assert_int_equal(probe_counters(f->other)->out_of_order, 0);
 
     struct outcome late = {.number = 0};
-    f->client.stub.timeout_ms = 50;
+    f->client.stub.timeout_ms = 60000;
     client_hold(&f->client, "", &late);
-    WAIT_UNTIL(&f->client, probe_counters(f->other)->cancelled == 1);
+    WAIT_UNTIL(&f->client, probe_counters(f->other)->held == 1);
+    probe_pass(f->other, 60001);
+    assert_int_equal(probe_counters(f->other)->cancelled, 1);
     WAIT_UNTIL(&f->client, late.ended); /* the deadline was handed on */
     WAIT_UNTIL(&f->client, f->gate.forwarded == 0);
 }

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 #define LARGE_BYTES (256u * 1024u)
 
 struct fixture;

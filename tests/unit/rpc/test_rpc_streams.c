@@ -192,12 +192,13 @@ PROBE_TEST(test_keep__is_answered_cancelled_and_timed_out)
     hold_kept(client, "one", answered);
     hold_kept(client, "two", cancelled);
     uint64_t cancelled_call = client->stub.call;
-    client->stub.timeout_ms = 50;
-    hold_kept(client, "three", late);
     client->stub.timeout_ms = 60000;
+    hold_kept(client, "three", late);
+    client->stub.timeout_ms = 3600000;
     client_hold(client, "four", plain);
     client->stub.timeout_ms = 0;
     WAIT_UNTIL(client, f->counters->held_ever == 4);
+    probe_pass(f->probe, 60001);
     WAIT_UNTIL(client, late->ended && f->counters->held == 3);
     rpc_channel_cancel(client->channel, cancelled_call);
     WAIT_UNTIL(client, f->counters->held == 2);
@@ -364,15 +365,17 @@ PROBE_TEST(test_disconnect__handler_ends_the_others)
 
 PROBE_TEST(test_deadline__of_a_call_that_is_held)
 {
-    f->client.stub.timeout_ms = 60;
+    f->client.stub.timeout_ms = 60000;
     uint64_t start_ms = clock_monotonic_ms();
     struct outcome *outcome = hold(f);
-    assert_true(rpc_channel_next_tick(f->client.channel) >= start_ms + 60);
-    assert_true(rpc_channel_next_tick(f->client.channel) <= clock_monotonic_ms() + 60);
-    WAIT_UNTIL(&f->client, outcome->ended);
-    assert_true(clock_monotonic_ms() - start_ms >= 60);
-    assert_true(outcome->result.status == STATUS_DEADLINE_EXCEEDED ||
-                outcome->result.status == STATUS_CANCELLED); /* the probe's word, if it was first */
+    uint64_t due_ms = rpc_channel_next_tick(f->client.channel);
+    assert_in_range(due_ms, start_ms + 60000, clock_monotonic_ms() + 60000);
+    WAIT_UNTIL(&f->client, f->counters->held == 1);
+    rpc_channel_tick(f->client.channel, due_ms - 1);
+    assert_false(outcome->ended);
+    rpc_channel_tick(f->client.channel, due_ms);
+    assert_true(outcome->ended);
+    assert_int_equal(outcome->result.status, STATUS_DEADLINE_EXCEEDED);
     WAIT_UNTIL(&f->client, f->counters->held == 0);
     assert_int_equal(f->counters->cancelled, 1);
     assert_true(rpc_channel_next_tick(f->client.channel) == UINT64_MAX);
@@ -382,12 +385,22 @@ PROBE_TEST(test_deadline__of_a_call_that_is_held)
 PROBE_TEST(test_deadline__told_to_the_handler)
 {
     client_expect_service(&f->client);
-    f->client.stub.timeout_ms = 30;
+    f->client.stub.timeout_ms = 60000;
     struct outcome *outcome = hold(f);
     rpc_channel_flush(f->client.channel);
+    WAIT_UNTIL(NULL, f->counters->held == 1);
+    probe_pass(f->probe, 60001);
     WAIT_UNTIL(NULL, f->counters->cancelled == 1);
     assert_int_equal(f->counters->held, 0);
     assert_false(outcome->ended);
+}
+
+/* Tells whether a paused server's transport has queued so many calls since its start. */
+static bool has_received(struct probe *probe, uint64_t calls)
+{
+    struct rpc_server_stats stats;
+    rpc_server_stats(probe_server(probe), &stats);
+    return stats.calls_received >= calls;
 }
 
 /* The client alone: a server that is stuck. */
@@ -398,7 +411,10 @@ PROBE_TEST(test_deadline__of_a_server_that_is_stuck)
     struct outcome *outcome = probe_fixture_take(f, 1);
     f->client.stub.timeout_ms = 40;
     client_echo(&f->client, "x", 0, outcome);
-    WAIT_UNTIL(&f->client, outcome->ended);
+    rpc_channel_flush(f->client.channel);
+    WAIT_UNTIL(NULL, has_received(f->probe, 2));
+    uint64_t received_ms = clock_monotonic_ms();
+    WAIT_UNTIL(&f->client, outcome->ended && clock_monotonic_ms() > received_ms + 40);
     assert_int_equal(outcome->result.status, STATUS_DEADLINE_EXCEEDED);
     size_t echoed = f->counters->echoed;
     probe_resume(f->probe);
@@ -407,14 +423,6 @@ PROBE_TEST(test_deadline__of_a_server_that_is_stuck)
     /* It had waited in the server's queue past its deadline: it was not carried out. */
     assert_int_equal(f->counters->echoed, echoed + 1);
     assert_int_equal(outcome->replies, 1);
-}
-
-/* Tells whether a paused server's transport has queued so many calls since its start. */
-static bool has_received(struct probe *probe, uint64_t calls)
-{
-    struct rpc_server_stats stats;
-    rpc_server_stats(probe_server(probe), &stats);
-    return stats.calls_received >= calls;
 }
 
 PROBE_TEST(test_deadline__passed_in_the_servers_queue)
@@ -556,13 +564,16 @@ PROBE_TEST(test_deadline__many_calls_take_no_time)
 PROBE_TEST(test_deadline__handler_ends_the_others)
 {
     probe_on_cancel(f->probe, PROBE_END_ALL);
-    for (int round = 0; round < 5; round++) {
+    for (uint32_t round = 1; round <= 5; round++) {
+        uint32_t timeout_ms =
+            round * 100000; /* after those before, which have moved the server's clock */
         struct outcome *outcomes = probe_fixture_take(f, 300);
         for (int i = 0; i < 300; i++) {
-            f->client.stub.timeout_ms = i % 3 == 0 ? 0 : 50;
+            f->client.stub.timeout_ms = i % 3 == 0 ? 0 : timeout_ms;
             client_hold(&f->client, "h", &outcomes[i]);
         }
-        rpc_channel_flush(f->client.channel);
+        WAIT_UNTIL(&f->client, f->counters->held == 300);
+        probe_pass(f->probe, timeout_ms + 1);
         for (int i = 0; i < 300; i++)
             WAIT_UNTIL(&f->client, outcomes[i].ended);
         WAIT_UNTIL(&f->client, f->counters->held == 0);
@@ -576,9 +587,13 @@ PROBE_TEST(test_deadline__handler_ends_the_others)
 PROBE_TEST(test_deadline__handler_takes_its_time)
 {
     probe_on_cancel(f->probe, PROBE_KEEP_IT);
-    f->client.stub.timeout_ms = 30;
+    f->client.stub.timeout_ms = 60000;
     struct outcome *outcome = hold(f);
-    WAIT_UNTIL(&f->client, outcome->ended && f->counters->cancelled == 1);
+    WAIT_UNTIL(&f->client, f->counters->held == 1);
+    probe_pass(f->probe, 60001);
+    assert_int_equal(f->counters->cancelled, 1);
+    rpc_channel_tick(f->client.channel, clock_monotonic_ms() + 60001);
+    assert_true(outcome->ended);
     for (int i = 0; i < 5; i++)
         (void)probe_stats(f->probe);
     assert_int_equal(f->counters->held, 1);
