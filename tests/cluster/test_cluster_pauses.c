@@ -11,10 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MANY 6000     /* messages: more than a server holds for one device */
-#define QUIET_MS 8000 /* nothing comes any more */
+#define MANY 6000      /* messages: more than a server holds for one device */
+#define QUIET_MS 60000 /* nothing comes any more */
 #define DAY_MS 86400000
-#define CLOCK_TOLERANCE_MS 7000 /* 5 s, and the seconds of time() and of waiting */
+#define CLOCK_TOLERANCE_MS 600000 /* of days */
 
 static void visit(struct cluster_fixture *fixture, const char *address)
 {

@@ -12,7 +12,7 @@
 #define AHEAD_LINES 400 /* given and not taken, or not acknowledged */
 #define OTHER_AHEAD 50
 #define SERVER_EVERY 5 /* the server is killed in one round of so many */
-#define QUIET_MS 8000
+#define QUIET_MS 60000
 
 /* What is known of the bot over all its lives. */
 struct bot {

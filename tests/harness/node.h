@@ -9,7 +9,8 @@
 #include "harness/sp_peer.h"
 
 #define NODE_OPTIONS_MAX 40
-#define NODE_STOP_MS (2000 * PROCESS_GROUP_SLOWER) /* a server that is asked to stop does within */
+#define NODE_STOP_MS \
+    30000 /* a server that is asked to stop does within: less than any timeout of a connection */
 
 /* Set the first members, the others are the node's. */
 struct node {
