@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers lose power under load, and with it changes that they have not synced. Each acknowledged change
- * is there once and in order. Each server starts, and its log and its database agree.
+ * is there once and in order. Each server starts, and its log and its database agree. Without a loss the
+ * same library counts the writes and the syncs of a batch.
  *
  * JACKDAW_TEST_SEED: the seed; JACKDAW_TEST_ROUNDS: losses of power of the single server. */
 #include "batch/batch.h"
@@ -17,6 +18,7 @@
 #define ROUNDS 50
 #define ROUNDS_MAX 300 /* PROCESS_GROUP_PROCESSES_MAX allows no more */
 #define CLUSTER_ROUNDS 6
+#define COUNTED_LINES 300
 #define FEW_LINES_MAX 600   /* between two losses */
 #define MANY_LINES_MAX 6000 /* so many that the log is pruned between two losses */
 #define MANY_EVERY 6        /* losses, on average */
@@ -35,7 +37,7 @@ static uint64_t number_in(const char *variable, uint64_t otherwise)
     return text == NULL ? otherwise : strtoull(text, NULL, 10);
 }
 
-static void begin(struct cluster_fixture *fixture, size_t servers)
+static void begin_with(struct cluster_fixture *fixture, size_t servers, const char *const *with)
 {
     if (TEST_POWER[0] == '\0')
         CLUSTER_FIXTURE_SKIP(fixture, "sanitizers must be loaded first: skipped\n");
@@ -43,13 +45,18 @@ static void begin(struct cluster_fixture *fixture, size_t servers)
     print_message("JACKDAW_TEST_SEED=%llu\n", (unsigned long long)sequence);
     process_group_note(fixture->group, "seed %llu", (unsigned long long)sequence);
     counts = (struct power_counts){0};
-    fixture->pool.is_unpaced = true;
     for (size_t i = 0; i < servers; i++) {
-        (void)cluster_add(&fixture->cluster, options);
+        (void)cluster_add(&fixture->cluster, with);
         power_attach(&powers[i], &fixture->cluster.servers[i], TEST_POWER, power_random(&sequence));
         cluster_run(&fixture->cluster, i);
     }
     cluster_wait_in_sync(&fixture->cluster, (1u << servers) - 1);
+}
+
+static void begin(struct cluster_fixture *fixture, size_t servers)
+{
+    fixture->pool.is_unpaced = true;
+    begin_with(fixture, servers, options);
     client_pool_open(&fixture->pool, &fixture->cluster, 3, 2);
 }
 
@@ -255,4 +262,51 @@ CLUSTER_TEST_ON(test_power__after_a_promise, begin_three, finish)
         cluster_wait_in_sync(cluster, ALL_SERVERS);
         go_on(fixture);
     }
+}
+
+/* ---- the cost of a batch ---- */
+
+static void begin_counting(struct cluster_fixture *fixture)
+{
+    begin_with(fixture, SERVERS, NULL);
+}
+
+static enum error count_entry(void *context, const struct segment_log_item *item)
+{
+    *(unsigned *)context += item->kind == SEGMENT_LOG_ITEM_ENTRY;
+    return OK;
+}
+
+/* Each line is acknowledged before the next one, so a batch has one line at most. */
+static void check_work(struct cluster_fixture *fixture, size_t i)
+{
+    struct power_work work = {0};
+    struct error_text why = {0};
+    unsigned entries = 0;
+    assert_int_equal(segment_log_inspect(powers[i].root, batch_chain, count_entry, &entries, &why), OK);
+    power_count_work(&powers[i], SEGMENT_LOG_FOLDER, &work);
+    print_message("server %zu: %u entries, %u writes, %u syncs\n", i + 1, entries, work.writes,
+                  work.syncs);
+    if (work.syncs != work.writes || work.writes < COUNTED_LINES || work.writes > entries)
+        process_group_fail(fixture->group,
+                           "server %zu: %u entries with %u lines cost %u writes and %u syncs",
+                           i + 1, entries, COUNTED_LINES, work.writes, work.syncs);
+}
+
+static void stop_and_check_work(struct cluster_fixture *fixture)
+{
+    cluster_stop_all(&fixture->cluster);
+    for (size_t i = 0; i < SERVERS; i++)
+        check_work(fixture, i);
+}
+
+CLUSTER_TEST_ON(test_power__a_batch_is_one_write_and_one_sync, begin_counting, stop_and_check_work)
+{
+    struct json_client *ann = json_client_visit(fixture->group, fixture->cluster.servers[0].clients,
+                                                "ann", CLIENT_POOL_ROOM);
+    for (unsigned i = 0; i < COUNTED_LINES; i++) {
+        json_client_say(ann, "line %u", i);
+        PROCESS_GROUP_WAIT(fixture->group, json_client_sent(ann) == i + 1);
+    }
+    assert_int_equal(json_client_leave(ann), 0);
 }

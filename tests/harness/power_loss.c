@@ -180,13 +180,19 @@ static void do_again(const struct loss *loss, struct writes *writes, uint64_t *s
                            made[KEEP], made[LOSE], made[TEAR]);
 }
 
+static void name_journal(const struct loss *loss, const struct stat *found,
+                         char path[static POWER_JOURNAL_PATH_SIZE])
+{
+    (void)snprintf(path, POWER_JOURNAL_PATH_SIZE, "%s/file-%llu", loss->power->journal,
+                   (unsigned long long)found->st_ino);
+}
+
 /* A file with two names is treated once, because its journal goes. */
 static void treat_file(const struct loss *loss, const char *path, const struct stat *found)
 {
     char name[POWER_JOURNAL_PATH_SIZE];
     size_t size = 0;
-    (void)snprintf(name, sizeof name, "%s/file-%llu", loss->power->journal,
-                   (unsigned long long)found->st_ino);
+    name_journal(loss, found, name);
     uint8_t *journal = read_file(loss, name, &size);
     if (journal == NULL)
         return;
@@ -373,6 +379,44 @@ void power_lose(struct power *power, struct power_counts *counts)
     treat_folder(&loss, power->root);
     each_journal(&loss, remove_journal);
     power->losses++;
+}
+
+/* ---- work ---- */
+
+static void count_file(const struct loss *loss, const struct stat *found, struct power_work *work)
+{
+    char path[POWER_JOURNAL_PATH_SIZE];
+    struct power_change change;
+    size_t size = 0;
+    bool is_in_use = false;
+    name_journal(loss, found, path);
+    uint8_t *journal = read_file(loss, path, &size);
+    for (size_t at = 0; journal != NULL && has_record(journal, size, at, &change);
+         at += sizeof change + change.kept) {
+        bool is_write =
+            change.kind == POWER_WRITE && change.offset + change.size <= change.old_size;
+        is_in_use = is_in_use || is_write;
+        work->writes += is_write;
+        work->syncs += is_in_use && change.kind == POWER_SYNC;
+    }
+    free(journal);
+}
+
+void power_count_work(const struct power *power, const char *folder, struct power_work *work)
+{
+    const struct loss loss = {.power = power};
+    const struct dirent *entry;
+    char path[POWER_JOURNAL_PATH_SIZE];
+    (void)snprintf(path, sizeof path, "%s/%s", power->root, folder);
+    DIR *directory = opendir(path);
+    if (directory == NULL)
+        fail_on(&loss, "open", path);
+    while ((entry = readdir(directory)) != NULL) {
+        struct stat found;
+        if (fstatat(dirfd(directory), entry->d_name, &found, 0) == 0 && S_ISREG(found.st_mode))
+            count_file(&loss, &found, work);
+    }
+    (void)closedir(directory);
 }
 
 /* ---- start ---- */

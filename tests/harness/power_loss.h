@@ -42,6 +42,16 @@ void power_lose(struct power *power, struct power_counts *counts);
  * loss also takes back what this process did not sync, if the next process does not sync it. */
 void power_keep(const struct power *power);
 
+/* What the files of a folder cost since their journals began. */
+struct power_work {
+    unsigned writes; /* of bytes that the file already had */
+    unsigned
+        syncs; /* after the first such write of the file: the syncs that fill a new file are older */
+};
+
+/* Adds up the work in the files of `folder`, which is in the data folder of the node. */
+void power_count_work(const struct power *power, const char *folder, struct power_work *work);
+
 /* Returns the next number of a sequence (splitmix64: Steele, Lea and Flood, "Fast Splittable Pseudorandom
  * Number Generators", OOPSLA 2014). */
 uint64_t power_random(uint64_t *state);
