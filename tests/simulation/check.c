@@ -115,6 +115,19 @@ static void check_promise(struct server *server)
     server->promised = promised;
 }
 
+/* A start cuts a torn tail, and no entry that was durable: if a bit of the log is wrong, the server sets the
+ * log aside and begins without one (Alagappan et al., FAST 2018). */
+void check_start(struct server *server)
+{
+    uint64_t seq = store_position(server->core.store).seq;
+    world.stats.repairs += server->core.is_repaired;
+    if (seq < server->proven && !server->core.is_repaired)
+        broken("damage_is_not_cut", "server %u starts with a log up to %llu, and %llu was durable",
+               server->number + 1, (unsigned long long)seq, (unsigned long long)server->proven);
+    server->is_flipped = false;
+    server->proven = 0;
+}
+
 /* Nothing is committed twice differently, and what is committed is not taken back. */
 static void check_committed(struct server *server)
 {
@@ -201,7 +214,6 @@ void check_server(struct server *server)
     if (!server_is_of_cluster(server)) {
         world.stats.blanks += server->core.role == REPLICA_MASTER && !server->was_master;
         server->was_master = server->core.role == REPLICA_MASTER;
-        server->promised = 0;
         return;
     }
     check_promise(server);

@@ -4,7 +4,7 @@
  *
  * A write reaches the file at once; it survives a loss of power when fsync has returned since. Names survive
  * when their folder was synced. At a loss of power each page of 4,096 bytes that was not synced is old, new,
- * or new in its first sectors only. */
+ * or new in its first sectors only. With FAULT_FLIP it may have a wrong bit where the log was written. */
 #include "sim.h"
 
 /* The linker calls what -Wl,--wrap names; no header declares it. */
@@ -30,8 +30,9 @@
 #define DESCRIPTORS 256
 #define NAMES 2048 /* of one host */
 #define NAME_SIZE 64
-#define LOG_FOLDER "log" /* the only folder in that of a host; it is always there */
-#define LISTS_MAX 4      /* of folders, open at a time */
+#define LOG_FOLDER "log"     /* always there */
+#define SET_ASIDE "damaged-" /* begins the names of the other folders, which a repair makes */
+#define LISTS_MAX 4          /* of folders, open at a time */
 #define SHM_LOCKS 8
 #define SHM_REGIONS 8
 #define SYNC_US 60
@@ -49,6 +50,7 @@ struct file {
     size_t size;
     size_t durable_size;
     bool is_dirty;
+    bool is_log; /* a segment */
     struct page *pages;
     size_t page_count;
     int lock; /* descriptor that has flock's lock; -1: none */
@@ -74,6 +76,9 @@ struct disk {
     struct name names[NAMES];
     size_t names_used; /* places from there on were never used */
     uint64_t stalled_until;
+    uint64_t writes_before_full; /* then the disk is full for writes_refused of them */
+    uint64_t writes_to_refuse;
+    uint64_t refused; /* so far */
     uint64_t fails_until;
     int failure; /* errno */
 };
@@ -199,7 +204,21 @@ static void sync_file(struct file *file)
     file->durable_size = file->size;
 }
 
-static void lose_unsynced(struct file *file)
+/* In one byte that the write changed: the bytes beside it are safe (docs/log.md). */
+static void flip_in_torn(struct page *page)
+{
+    size_t from = (size_t)sim_below(PAGE);
+    for (size_t i = 0; i < PAGE; i++) {
+        size_t at = (from + i) % PAGE;
+        if (page->now[at] == page->durable[at])
+            continue;
+        page->now[at] ^= (uint8_t)(1u << sim_below(8));
+        world.stats.flips++;
+        return;
+    }
+}
+
+static void lose_unsynced(struct file *file, bool may_flip)
 {
     if (!file->is_dirty)
         return;
@@ -207,6 +226,10 @@ static void lose_unsynced(struct file *file)
         struct page *page = &file->pages[i];
         if (page->durable == NULL)
             continue;
+        if (may_flip && sim_chance(500)) {
+            flip_in_torn(page);
+            continue;
+        }
         switch (sim_below(4)) {
         case 0: /* written all the same */
             break;
@@ -264,9 +287,15 @@ static struct name *new_name(unsigned host)
     return &disks[host].names[disks[host].names_used++];
 }
 
+static bool is_set_aside(const char *text)
+{
+    return strncmp(text, SET_ASIDE, sizeof SET_ASIDE - 1) == 0;
+}
+
 static bool is_folder(const char *text)
 {
-    return text[0] == '\0' || strcmp(text, LOG_FOLDER) == 0;
+    return text[0] == '\0' || strcmp(text, LOG_FOLDER) == 0 ||
+           (is_set_aside(text) && strchr(text, '/') == NULL);
 }
 
 static bool is_in_log(const char *text)
@@ -296,7 +325,7 @@ static void set_now(struct name *name, struct file *file)
         name->text[0] = '\0';
 }
 
-/* Those of one folder. */
+/* Those of one folder. Files that were set aside count as those of the host's folder. */
 static void sync_names(unsigned host, bool of_log)
 {
     for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
@@ -323,6 +352,23 @@ static int problem_of(unsigned host, bool is_write)
     if (process != NULL && is_write && disk->stalled_until > sim_now())
         process->spent_us += disk->stalled_until - sim_now();
     return is_write && disk->fails_until > sim_now() ? disk->failure : 0;
+}
+
+/* The same for an operation that takes space, or may do so late, as a sync. */
+static int problem_of_space(unsigned host)
+{
+    struct disk *disk = &disks[host];
+    int problem = problem_of(host, true);
+    if (problem != 0 || disk->writes_to_refuse == 0)
+        return problem;
+    if (disk->writes_before_full > 0) {
+        disk->writes_before_full--;
+        return 0;
+    }
+    disk->writes_to_refuse--;
+    disk->refused++;
+    world.stats.refused++;
+    return ENOSPC;
 }
 
 static int fail(int number)
@@ -384,7 +430,7 @@ static int open_file(unsigned host, const char *text, int flags)
     if (is_folder(text)) {
         int number = new_descriptor(host, NULL);
         if (number >= 0)
-            descriptor_of(number)->is_log = text[0] != '\0';
+            descriptor_of(number)->is_log = strcmp(text, LOG_FOLDER) == 0;
         return number;
     }
     struct name *name = find_name(host, text);
@@ -394,10 +440,11 @@ static int open_file(unsigned host, const char *text, int flags)
     if (file == NULL && (flags & O_CREAT) == 0)
         return fail(ENOENT);
     if (file == NULL) {
-        int number = problem_of(host, true);
+        int number = problem_of_space(host);
         if (number != 0)
             return fail(number);
         file = new_file(host);
+        file->is_log = is_in_log(text);
         set_now(need_name(host, text), file);
     } else if ((flags & O_TRUNC) != 0 && process_may_act()) {
         truncate_file(file, 0);
@@ -442,23 +489,42 @@ ssize_t __wrap_pwrite(int number, const void *bytes, size_t size, off_t offset)
     struct descriptor *descriptor = descriptor_of(number);
     if (descriptor == NULL)
         return __real_pwrite(number, bytes, size, offset);
-    int problem = problem_of(descriptor->host, true);
-    if (problem != 0)
+    int problem = problem_of_space(descriptor->host);
+    bool is_short = problem == ENOSPC && disks[descriptor->host].fails_until <= sim_now();
+    if (is_short)
+        size = (size_t)sim_below(size);
+    if (problem != 0 && (!is_short || size == 0))
         return fail(problem);
     spend(WRITE_US);
     write_bytes(descriptor->file, bytes, size, (size_t)offset);
     return (ssize_t)size;
 }
 
+/* Whether a sync is a lie: it succeeds and makes nothing durable. The first one of a file is none. */
+static bool is_lie(const struct file *file)
+{
+    return (world.options.faults & FAULT_LIE) != 0 && file->is_log && file->durable_size > 0;
+}
+
+/* A process that is about to lose power often does so between a write to the log and its sync. */
+static void die_before_sync(const struct file *file)
+{
+    struct process *process = sim_current();
+    if ((world.options.faults & FAULT_FLIP) != 0 && file != NULL && file->is_log &&
+        process != NULL && process->loses_power && process->effects_left > 0 && sim_chance(300))
+        process->effects_left = 1;
+}
+
 static int sync_descriptor(struct descriptor *descriptor)
 {
-    int problem = problem_of(descriptor->host, true);
+    die_before_sync(descriptor->file);
+    int problem = problem_of_space(descriptor->host);
     if (problem != 0)
         return fail(problem == ENOSPC ? EIO : problem);
     spend(SYNC_US);
     if (descriptor->is_folder)
         sync_names(descriptor->host, descriptor->is_log);
-    else
+    else if (!is_lie(descriptor->file))
         sync_file(descriptor->file);
     return 0;
 }
@@ -530,6 +596,22 @@ int __wrap_stat(const char *path, struct stat *out)
     return 0;
 }
 
+/* The new name of the folder is durable at once. */
+static int rename_log(unsigned host, const char *fresh)
+{
+    char text[NAME_SIZE];
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
+        if (!is_in_log(name->text))
+            continue;
+        int size = snprintf(text, sizeof text, "%s%s", fresh, name->text + sizeof LOG_FOLDER - 1);
+        ASSERT(size > 0 && size < NAME_SIZE);
+        memcpy(name->text, text, sizeof text);
+        if (name->now != NULL)
+            name->now->is_log = false;
+    }
+    return 0;
+}
+
 int __wrap_rename(const char *from, const char *to)
 {
     unsigned host;
@@ -538,9 +620,11 @@ int __wrap_rename(const char *from, const char *to)
     if (!split(from, &host, &old))
         return __real_rename(from, to);
     (void)split(to, &host, &fresh);
-    int problem = problem_of(host, true);
+    int problem = problem_of_space(host);
     if (problem != 0)
         return fail(problem);
+    if (strcmp(old, LOG_FOLDER) == 0)
+        return rename_log(host, fresh);
     struct name *name = find_name(host, old);
     if (name == NULL || name->now == NULL)
         return fail(ENOENT);
@@ -579,7 +663,7 @@ int __wrap_link(const char *from, const char *to)
     struct name *name = find_name(host, old);
     if (name == NULL || name->now == NULL)
         return fail(ENOENT);
-    int problem = problem_of(host, true);
+    int problem = problem_of_space(host);
     if (problem != 0)
         return fail(problem);
     if (need_name(host, fresh)->now != NULL)
@@ -592,7 +676,13 @@ int __wrap_mkdir(const char *path, mode_t mode)
 {
     unsigned host;
     const char *text;
-    return split(path, &host, &text) ? fail(EEXIST) : __real_mkdir(path, mode);
+    if (!split(path, &host, &text))
+        return __real_mkdir(path, mode);
+    bool is_there = !is_set_aside(text);
+    for (struct name *name = disks[host].names; name < end_of_names(host); name++)
+        is_there = is_there || strncmp(name->text, text, strlen(text)) == 0;
+    int problem = is_there ? EEXIST : problem_of_space(host);
+    return problem == 0 ? 0 : fail(problem);
 }
 
 /* ---- lists of folders ---- */
@@ -640,7 +730,7 @@ struct dirent *__wrap_readdir(DIR *directory)
         return __real_readdir(directory);
     while (list->next < disks[list->host].names_used) {
         const struct name *name = &disks[list->host].names[list->next++];
-        if (name->now == NULL || is_in_log(name->text) != list->of_log)
+        if (name->now == NULL || is_in_log(name->text) != list->of_log || is_set_aside(name->text))
             continue;
         const char *text = name->text + (list->of_log ? sizeof LOG_FOLDER : 0);
         memcpy(list->entry.d_name, text, strlen(text) + 1);
@@ -770,7 +860,7 @@ static int vfs_read(sqlite3_file *base, void *bytes, int size, sqlite3_int64 off
 static int vfs_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
 {
     struct file *file = self(base)->file;
-    int problem = problem_of(file->host, true);
+    int problem = problem_of_space(file->host);
     if (problem != 0)
         return code_of(problem, SQLITE_IOERR_WRITE);
     spend(WRITE_US);
@@ -792,7 +882,7 @@ static int vfs_sync(sqlite3_file *base, int flags)
 {
     (void)flags;
     struct file *file = self(base)->file;
-    int problem = problem_of(file->host, true);
+    int problem = problem_of_space(file->host);
     if (problem != 0)
         return SQLITE_IOERR_FSYNC;
     spend(SYNC_US + (sim_chance(30) ? sim_below(10 * MS) : 0));
@@ -1004,7 +1094,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *base, int 
     if (file != NULL && (flags & SQLITE_OPEN_CREATE) != 0 && (flags & SQLITE_OPEN_EXCLUSIVE) != 0)
         return SQLITE_CANTOPEN;
     if (file == NULL && path != NULL) {
-        int problem = (flags & SQLITE_OPEN_CREATE) != 0 ? problem_of(host, true) : ENOENT;
+        int problem = (flags & SQLITE_OPEN_CREATE) != 0 ? problem_of_space(host) : ENOENT;
         if (problem != 0)
             return code_of(problem, SQLITE_CANTOPEN);
     }
@@ -1133,8 +1223,31 @@ bool disk_fails_now(unsigned host)
     return disks[host].fails_until > sim_now();
 }
 
+void disk_fill(unsigned host, uint64_t after, uint64_t count)
+{
+    disks[host].writes_before_full = after;
+    disks[host].writes_to_refuse = count;
+}
+
+uint64_t disk_refused(unsigned host)
+{
+    return disks[host].refused;
+}
+
+void disk_flip(unsigned host, const char *text, uint64_t offset, unsigned bit)
+{
+    struct name *name = find_name(host, text);
+    ASSERT(name != NULL && name->now != NULL && offset < name->now->size);
+    struct page *page = page_of(name->now, offset / PAGE);
+    page->now[offset % PAGE] ^= (uint8_t)(1u << bit);
+    if (page->durable != NULL)
+        page->durable[offset % PAGE] = page->now[offset % PAGE];
+    world.stats.flips++;
+}
+
 void disk_lose_power(unsigned host)
 {
+    bool may_flip = (world.options.faults & FAULT_FLIP) != 0;
     bool loses_names = sim_chance(500); /* the folder's journal is written as a whole, or not */
     for (struct name *name = disks[host].names; name < end_of_names(host); name++) {
         if (name->text[0] == '\0')
@@ -1142,7 +1255,7 @@ void disk_lose_power(unsigned host)
         if (loses_names && name->now != name->durable)
             set_now(name, name->durable);
         if (name->now != NULL)
-            lose_unsynced(name->now);
+            lose_unsynced(name->now, may_flip && is_in_log(name->text));
     }
     sync_names(host, false);
     sync_names(host, true);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What goes wrong, and when. */
+#include "segment_log/segment_log.h"
 #include "sim.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #define DELAY_MAX_US \
     (250 * MS) /* with the interval of pings, and its answer, below --ping_timeout */
 #define DELAY_STEP_US (50 * MS)
+#define TAIL_RECORDS_MAX 64 /* of one segment: see log_segment_bytes in world.c */
 #define VISIT_US \
     (9 * SECOND) /* a client gives a session up after five, if it does not see a stranger */
 
@@ -109,6 +111,17 @@ static bool may_be_emptied(const struct server *server)
     return server->is_up && is_enough && check_converged(&why);
 }
 
+static void flip_one(void *context, uint64_t id)
+{
+    (void)context;
+    (void)id;
+    struct server *server = any_server();
+    if (world.is_quiet || !may_be_emptied(server))
+        return;
+    server->is_to_be_flipped = server->was_emptied = true;
+    server_kill(server, sim_chance(300));
+}
+
 static void empty_one(void *context, uint64_t id)
 {
     (void)context;
@@ -123,6 +136,54 @@ static void empty_one(void *context, uint64_t id)
     /* The first one, alone and blank, founds a cluster. */
     faults_cut((const bool[HOSTS_MAX]){true}, false);
     heal_later(3 * SECOND + sim_below(SECOND));
+}
+
+struct tail {
+    uint64_t number; /* of the newest segment with a record */
+    uint64_t end;    /* of its last record */
+    struct segment_log_item records[TAIL_RECORDS_MAX];
+    size_t count;
+};
+
+static enum error note_record(void *context, const struct segment_log_item *item)
+{
+    struct tail *tail = context;
+    if (item->kind != SEGMENT_LOG_ITEM_ENTRY)
+        return OK;
+    if (item->number != tail->number)
+        tail->count = 0;
+    ASSERT(tail->count < TAIL_RECORDS_MAX);
+    tail->number = item->number;
+    tail->end = item->offset + item->size;
+    tail->records[tail->count++] = *item;
+    return OK;
+}
+
+/* Each record says what was durable when it was written. So a log that ends before that has lost it. */
+void faults_flip(struct server *server)
+{
+    static struct tail tail;
+    char folder[32];
+    char name[32];
+    struct error_text why;
+    tail.number = tail.count = 0;
+    (void)snprintf(folder, sizeof folder, "/sim/%u", server->number + 1);
+    enum error error = segment_log_inspect(folder, NULL, note_record, &tail, &why);
+    if (error != OK || tail.count == 0)
+        return;
+    uint64_t from = sim_chance(400) ? tail.records[tail.count - 1].offset : 0;
+    uint64_t offset = from + sim_below(tail.end + (sim_chance(200) ? 64 : 0) - from);
+    for (size_t i = 0; i < tail.count; i++) {
+        const struct segment_log_item *record = &tail.records[i];
+        bool is_hit = offset >= record->offset && offset < record->offset + record->size;
+        if (!is_hit && record->synced_seq > server->proven)
+            server->proven = record->synced_seq;
+    }
+    (void)snprintf(name, sizeof name, "log/%016llu.log", (unsigned long long)tail.number);
+    server->is_flipped = true;
+    disk_flip(server->process.host, name, offset, (unsigned)sim_below(8));
+    trace("a bit of s%u turns over in %s at byte %llu; %llu was durable", server->number + 1, name,
+          (unsigned long long)offset, (unsigned long long)server->proven);
 }
 
 static void crash(void)
@@ -168,6 +229,17 @@ static void disk(void)
         disk_fail(host, sim_now() + sim_below(1500 * MS), sim_chance(500) ? ENOSPC : EIO);
         trace("the disk of host %u fails", host);
     }
+}
+
+/* Often at once: the writes that undo a failed one may fail, too. */
+static void fill(void)
+{
+    unsigned host = victim()->process.host;
+    uint64_t after = sim_below(sim_chance(500) ? 10 : 200);
+    uint64_t count = 1 + sim_below(sim_chance(700) ? 3 : 40);
+    disk_fill(host, after, count);
+    trace("the disk of host %u is full after %llu writes, for %llu", host,
+          (unsigned long long)after, (unsigned long long)count);
 }
 
 static void leave(void)
@@ -223,7 +295,7 @@ static void happen(void)
 {
     static const unsigned bits[] = {FAULT_CRASH, FAULT_PARTITION, FAULT_PAUSE,  FAULT_DISK,
                                     FAULT_LEAVE, FAULT_BREAK,     FAULT_CLIENT, FAULT_CLOCK,
-                                    FAULT_EMPTY, FAULT_STRANGER};
+                                    FAULT_EMPTY, FAULT_STRANGER,  FAULT_FLIP,   FAULT_FULL};
     unsigned kinds[sizeof bits / sizeof *bits];
     size_t count = 0;
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++)
@@ -257,6 +329,13 @@ static void happen(void)
     case FAULT_EMPTY: /* people pause, so that everybody gets everything */
         world.silent_until = sim_now() + 200 * MS;
         sim_at(sim_now() + 150 * MS, empty_one, NULL, 0);
+        break;
+    case FAULT_FLIP:
+        world.silent_until = sim_now() + 200 * MS;
+        sim_at(sim_now() + 150 * MS, flip_one, NULL, 0);
+        break;
+    case FAULT_FULL:
+        fill();
         break;
     case FAULT_STRANGER:
         visit();
@@ -292,6 +371,7 @@ void faults_end(void)
     for (unsigned i = 0; i < HOSTS_MAX; i++) {
         disk_stall(i, 0);
         disk_fail(i, 0, 0);
+        disk_fill(i, 0, 0);
     }
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];

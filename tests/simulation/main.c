@@ -48,6 +48,8 @@ static const unsigned profiles[] = {
     FAULT_CRASH | FAULT_PARTITION | FAULT_LEAVE | FAULT_CLIENT | FAULT_MOVE,
     FAULT_CRASH | FAULT_CLIENT | FAULT_STRANGER,
     FAULT_DELAY,
+    FAULT_CRASH | FAULT_FLIP | FAULT_FULL,
+    FAULT_CRASH | FAULT_PAUSE | FAULT_FULL | FAULT_FLIP | FAULT_PRUNE,
 };
 
 /* What an option does not say, the seed decides. */
@@ -140,7 +142,8 @@ static void print_stats(const struct stats *stats, double seconds)
         "%llu runs, %llu events, %llu virtual s, %llu messages; a run has %.1f faults, %.1f requests "
         "ended, %.1f events told;\n%llu epochs, %llu crashes (%llu of them by loss of power), %llu "
         "clients killed, %llu starts, %llu snapshots, %llu orphans, %llu disks replaced, %llu blank "
-        "clusters, %llu strangers, %llu splits, %llu reads by slaves, %llu histories; %.1f s, %.1f runs a second\n",
+        "clusters, %llu strangers, %llu splits, %llu reads by slaves, %llu histories, %llu bits flipped, "
+        "%llu logs repaired, %llu writes without space; %.1f s, %.1f runs a second\n",
         (unsigned long long)stats->runs, (unsigned long long)stats->steps,
         (unsigned long long)(stats->us / SECOND), (unsigned long long)stats->messages,
         (double)stats->faults / runs, (double)stats->acks / runs, (double)stats->events / runs,
@@ -150,7 +153,8 @@ static void print_stats(const struct stats *stats, double seconds)
         (unsigned long long)stats->orphans, (unsigned long long)stats->emptied,
         (unsigned long long)stats->blanks, (unsigned long long)stats->strangers,
         (unsigned long long)stats->splits, (unsigned long long)stats->reads,
-        (unsigned long long)stats->histories, seconds,
+        (unsigned long long)stats->histories, (unsigned long long)stats->flips,
+        (unsigned long long)stats->repairs, (unsigned long long)stats->refused, seconds,
         seconds > 0 ? (double)stats->runs / seconds : 0);
 }
 

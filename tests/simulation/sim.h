@@ -111,6 +111,11 @@ void disk_reset(void);
 void disk_stall(unsigned host, uint64_t until);
 void disk_fail(unsigned host, uint64_t until, int number); /* EIO or ENOSPC */
 bool disk_fails_now(unsigned host);
+/* After so many more writes the disk is full for `count` writes. One of libc may write its beginning. */
+void disk_fill(unsigned host, uint64_t after, uint64_t count);
+uint64_t disk_refused(unsigned host); /* writes, so far */
+/* Turns one bit of a file over, also of what was synced. name: as in the data folder. */
+void disk_flip(unsigned host, const char *name, uint64_t offset, unsigned bit);
 void disk_lose_power(unsigned host); /* what was not synced is lost, whole or in part */
 void disk_empty(unsigned host);
 uint64_t disk_stalled_until(unsigned host);
@@ -135,7 +140,10 @@ enum fault_bits {
     FAULT_CLOCK = 2048,    /* wall clocks differ and jump */
     FAULT_GUESTS = 4096,   /* no fault: guests come, do whatever a client can ask for, and go */
     FAULT_STRANGER = 8192, /* a server of another cluster comes to the addresses of a dead one */
-    FAULT_DELAY = 16384    /* no fault: delays grow and shrink, and no server may suspect another */
+    FAULT_DELAY = 16384,   /* no fault: delays grow and shrink, and no server may suspect another */
+    FAULT_FLIP = 32768,    /* bits of the log turn over, if others have all of it */
+    FAULT_FULL = 65536,    /* a disk is full for a few writes */
+    FAULT_LIE = 131072     /* a test of the checks: syncs of the log do nothing */
 };
 
 struct options {
@@ -162,6 +170,9 @@ struct server {
     bool forwards;             /* --forward */
     bool was_emptied;          /* once a run */
     bool is_to_be_emptied;     /* its next death takes the disk along */
+    bool is_to_be_flipped;     /* its next death turns a bit of its log over */
+    bool is_flipped;           /* since its last start */
+    uint64_t proven;           /* seq that its log says was durable; 0: not to be checked */
     const struct store *store; /* the one at the last look: another one means a snapshot */
     uint64_t orphans;          /* at the last look */
     uint64_t reads;            /* the same: that it answered as a slave */
@@ -220,7 +231,8 @@ struct person {
 
 struct stats {
     uint64_t runs, steps, us, acks, events, crashes, powers, kills, faults, epoch_starts, snapshots,
-        orphans, restarts, messages, emptied, blanks, strangers, splits, reads, histories;
+        orphans, restarts, messages, emptied, blanks, strangers, splits, reads, histories, flips,
+        repairs, refused;
     uint64_t deltas[DELTA_KINDS]; /* in the logs at the end, by kind */
 };
 
@@ -271,10 +283,13 @@ bool people_are_done(void);
 void faults_begin(void);
 void faults_end(void);
 void delays_begin(void);
+/* Turns a bit of the newest segment of the server's log over. The server is dead. */
+void faults_flip(struct server *server);
 void faults_cut(const bool side[static HOSTS_MAX], bool is_one_way); /* between two sides */
 
 /* ---- check.c ---- */
 void check_reset(void);
+void check_start(struct server *server);  /* when it has opened its data */
 void check_server(struct server *server); /* after each of its turns */
 void check_acked(struct request_record *sent);
 void check_event(struct person *person, const Jackdaw__Event *event);

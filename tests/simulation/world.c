@@ -51,6 +51,16 @@ static void release(struct server *server)
     server->is_up = false;
 }
 
+static void replace_disk(struct server *server)
+{
+    disk_empty(server->process.host);
+    server->promised = 0;
+    server->is_flipped = false;
+    server->proven = 0;
+    trace("the disk of s%u is replaced by an empty one", server->number + 1);
+    world.stats.emptied++;
+}
+
 static void bury(struct server *server)
 {
     struct process *process = &server->process;
@@ -67,13 +77,11 @@ static void bury(struct server *server)
     world.stats.crashes++;
     world.stats.powers += loses_power;
     trace("s%u is dead%s", server->number + 1, loses_power ? ", without power" : "");
-    if (server->is_to_be_emptied) {
-        disk_empty(process->host);
-        server->promised = 0;
-        trace("the disk of s%u is replaced by an empty one", server->number + 1);
-        world.stats.emptied++;
-        server->is_to_be_emptied = false;
-    }
+    if (server->is_to_be_emptied)
+        replace_disk(server);
+    if (server->is_to_be_flipped)
+        faults_flip(server);
+    server->is_to_be_emptied = server->is_to_be_flipped = false;
     plan_restart(server, sim_chance(300) ? sim_below(30 * MS) : 20 * MS + sim_below(3 * SECOND));
 }
 
@@ -214,6 +222,7 @@ static void set_options(struct server *server, bool is_first)
 void server_start(struct server *server, bool is_first)
 {
     struct process *process = &server->process;
+    uint64_t refused = disk_refused(server->number);
     int64_t wall_offset_us = process->wall_offset_us;
     if (strcmp(server->internal, world.stranger.internal) == 0 && server != &world.stranger)
         stranger_stop();
@@ -243,11 +252,16 @@ void server_start(struct server *server, bool is_first)
     process->spent_us = 0;
     process_leave(process);
     world.stats.restarts++;
+    if (server->is_up)
+        check_start(server);
     trace("s%u starts%s%s", server->number + 1, error == OK ? "" : " in vain: ", why.text);
     if (error != OK && !process->is_cut) {
         process->id = 0;
         plan_restart(server, RESTART_WHEN_REFUSED);
-        if (!disk_fails_now(process->host))
+        bool is_refused = error == ERROR_CORRUPT && server->is_flipped;
+        if (is_refused) /* its database knows no other server yet: the operator helps */
+            replace_disk(server);
+        else if (!disk_fails_now(process->host) && disk_refused(process->host) == refused)
             broken("starts_again", "server %u: %s", server->number + 1, why.text);
     }
 }
@@ -544,6 +558,9 @@ static void add(struct stats *totals, const struct stats *stats)
     totals->splits += stats->splits;
     totals->reads += stats->reads;
     totals->histories += stats->histories;
+    totals->flips += stats->flips;
+    totals->repairs += stats->repairs;
+    totals->refused += stats->refused;
     for (size_t i = 0; i < DELTA_KINDS; i++)
         totals->deltas[i] += stats->deltas[i];
     totals->restarts += stats->restarts;
