@@ -187,8 +187,11 @@ is join(' ', map { Bench::Chart::step_for($_) } 0.3, 1, 4, 5, 100, 3.2e6), '0.1 
 
 # ---- processes ----
 
-my $processes = Bench::Processes->new($folder);
+chdir $folder or die "$folder: $!\n";
+my $processes = Bench::Processes->new('.');
+chdir '/';
 my $temporary = $processes->{folder};
+like $temporary, qr{^/}, 'servers get whole paths';
 my $pid = $processes->start("$temporary/log", 'sleep', '600');
 ok kill(0, $pid), 'a server runs';
 is $processes->run(20, 'echo', 'said'), "said\n", 'the output of a program';

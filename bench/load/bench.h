@@ -33,6 +33,7 @@ struct settings {
     uint32_t servers;
     uint32_t join_messages;
     uint32_t rounds;
+    bool apart;
     bool quick;
     bool json;
     bool help;
@@ -114,6 +115,10 @@ void bench_run(struct bench *bench, const struct load_run *load_run);
 /* Adds the row of what was measured. */
 void bench_add_measured(struct bench *bench, const struct measure *measure, const char *name,
                         const char *unit);
+
+/* Binds this program, and what it starts, to one processor. False: the machine does not allow that. */
+bool bench_stay_on(unsigned processor);
+#define BENCH_SLAVE_PROCESSOR 1 /* with --apart; all else is on processor 0 */
 
 /* For node.prepare: Ctrl-C is for this program, which then ends the server. */
 void bench_leave_group(void *unused);

@@ -48,6 +48,9 @@ static const struct option_spec specs[] = {
     OPTION(UNSIGNED, "What to run", "join_messages", "COUNT", "500000",
            "for join: written before a slave joins", OPTION_FIELD(struct settings, join_messages),
            .min = 1000, .max = 100000000),
+    OPTION(FLAG, "What to run", "apart", NULL, NULL,
+           "for join: the slave has processor 1 to itself, master and load are on processor 0",
+           OPTION_FIELD(struct settings, apart)),
     OPTION(UNSIGNED, "What to run", "text_bytes", "BYTES", "100", "of each message",
            OPTION_FIELD(struct settings, text_bytes), .min = 1, .max = 16384),
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "bench.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -11,6 +12,20 @@ void bench_leave_group(void *unused)
 {
     (void)unused;
     (void)setpgid(0, 0);
+}
+
+bool bench_stay_on(unsigned processor)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    return sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+static void leave_group_and_processor(void *unused)
+{
+    bench_leave_group(unused);
+    (void)bench_stay_on(BENCH_SLAVE_PROCESSOR);
 }
 
 static void choose_options(struct load_fixture *load_fixture, struct node *node)
@@ -40,6 +55,8 @@ static void start_server(struct load_fixture *load_fixture)
                           .program = load_fixture->bench->settings->server,
                           .role = load_fixture->count == 0 ? "master" : "slave",
                           .prepare = bench_leave_group};
+    if (load_fixture->bench->settings->apart && load_fixture->count > 0)
+        node->prepare = leave_group_and_processor;
     choose_options(load_fixture, node);
     load_fixture->count++;
     node_launch(node);

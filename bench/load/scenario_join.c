@@ -4,6 +4,7 @@
 #include "program.h"
 #include "send_run.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #define CLIENTS 64u
@@ -138,6 +139,13 @@ static void run_join(struct bench *bench, struct load_fixture *load_fixture,
 
 void scenario_join(struct bench *bench, bool snapshot)
 {
+    cpu_set_t before;
+    if (bench->settings->apart &&
+        (sched_getaffinity(0, sizeof before, &before) != 0 || !bench_stay_on(0) ||
+         !CPU_ISSET(BENCH_SLAVE_PROCESSOR, &before))) {
+        bench_complain(bench, "join", "--apart needs the processors 0 and 1");
+        return;
+    }
     char keep[64]; /* deltas in the log: who needs more gets a snapshot */
     uint32_t quarter = bench->settings->join_messages / 4;
     uint32_t few = quarter < LOG_KEPT_MIN ? LOG_KEPT_MIN : quarter;
@@ -146,4 +154,6 @@ void scenario_join(struct bench *bench, bool snapshot)
                                         .options = {.clients = CLIENTS, .option = keep},
                                         .room_size = 1,
                                         .run = run_join});
+    if (bench->settings->apart)
+        (void)sched_setaffinity(0, sizeof before, &before);
 }

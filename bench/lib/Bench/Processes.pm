@@ -5,6 +5,7 @@
 package Bench::Processes;
 use strict;
 use warnings;
+use Cwd ();
 use File::Path ();
 use File::Temp ();
 use IO::Socket::INET;
@@ -16,9 +17,10 @@ my $STOP_SECONDS = 10;    # after SIGTERM; then SIGKILL
 # parent: the folder in which the temporary one is made, on the disk to measure.
 sub new {
     my ($class, $parent) = @_;
+    # InspIRCd looks for relative names in its own folder.
     my $folder = File::Temp::tempdir(
         'peers.XXXXXX',
-        DIR => $parent,
+        DIR => Cwd::abs_path($parent) // die("there is no folder $parent\n"),
         CLEANUP => 0
     );
     return bless {
