@@ -283,7 +283,8 @@ static void check_work(struct cluster_fixture *fixture, size_t i)
     struct power_work work = {0};
     struct error_text why = {0};
     unsigned entries = 0;
-    assert_int_equal(segment_log_inspect(powers[i].root, batch_chain, count_entry, &entries, &why), OK);
+    assert_int_equal(segment_log_inspect(powers[i].root, batch_chain, count_entry, &entries, &why),
+                     OK);
     power_count_work(&powers[i], SEGMENT_LOG_FOLDER, &work);
     print_message("server %zu: %u entries, %u writes, %u syncs\n", i + 1, entries, work.writes,
                   work.syncs);
