@@ -200,11 +200,7 @@ static void send(struct cluster *cluster, const struct replica_message *message)
 
 static void publish(struct cluster *cluster, const struct replica_message *message)
 {
-    if (cluster->has_resigned)
-        return;
-    struct rpc_feed_stats stats;
-    rpc_feed_stats(cluster->feed, &stats);
-    if (stats.subscribers == 0)
+    if (!cluster_has_subscribers(cluster))
         return;
     struct replica_message copy = *message;
     struct log_entry batch = *message->append.entry;

@@ -174,6 +174,8 @@ void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
                   char text[static CLUSTER_TEXT_SIZE]);
 
 /* ---- cluster_readers.c ---- */
+/* Whether the feed of this node has subscribers. false after a resignation, which ends the feed. */
+bool cluster_has_subscribers(const struct cluster *cluster);
 /* Takes News from the feed of the master. */
 void cluster_receive_news(struct cluster *cluster, const Jackdaw__ClusterMessage *message);
 /* The handler of Report. */

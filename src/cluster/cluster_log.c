@@ -142,11 +142,9 @@ void cluster_check_log(struct cluster *cluster)
 
 /* Without a slave nobody asks for recent entries. The newest one stays, because a slave may come before it
  * is published. */
-static size_t entry_cache_max(struct cluster *cluster)
+static size_t entry_cache_max(const struct cluster *cluster)
 {
-    struct rpc_feed_stats stats;
-    rpc_feed_stats(cluster->feed, &stats);
-    return stats.subscribers == 0 ? 1 : ENTRY_CACHE_MAX;
+    return cluster_has_subscribers(cluster) ? ENTRY_CACHE_MAX : 1;
 }
 
 void cluster_remember(struct cluster *cluster, const struct log_entry *entry)

@@ -18,7 +18,7 @@
 
 /* ---- the feed ---- */
 
-static bool has_subscribers(const struct cluster *cluster)
+bool cluster_has_subscribers(const struct cluster *cluster)
 {
     struct rpc_feed_stats stats;
     if (cluster->has_resigned)
@@ -37,7 +37,8 @@ void cluster_tell_committed(struct cluster *cluster)
 {
     if (cluster->now_ms >= cluster->readers_until_ms ||
         replica_role(cluster->replica) != REPLICA_MASTER ||
-        replica_committed(cluster->replica) == cluster->told_committed || !has_subscribers(cluster))
+        replica_committed(cluster->replica) == cluster->told_committed ||
+        !cluster_has_subscribers(cluster))
         return;
     cluster->told_committed = replica_committed(cluster->replica);
     struct replica_message message;
@@ -52,7 +53,7 @@ void cluster_tell_committed(struct cluster *cluster)
 
 void cluster_publish_news(struct cluster *cluster, const Jackdaw__News *news)
 {
-    if (replica_role(cluster->replica) != REPLICA_MASTER || !has_subscribers(cluster))
+    if (replica_role(cluster->replica) != REPLICA_MASTER || !cluster_has_subscribers(cluster))
         return;
     Jackdaw__ClusterMessage message = JACKDAW__CLUSTER_MESSAGE__INIT;
     struct arena arena;
