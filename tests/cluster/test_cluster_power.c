@@ -249,6 +249,7 @@ CLUSTER_TEST_ON(test_power__after_a_promise, begin_three, finish)
 {
     struct cluster *cluster = &fixture->cluster;
     for (unsigned round = 0; round < PROMISE_ROUNDS; round++) {
+        client_pool_settle(&fixture->pool); /* trials of requests in doubt take their time */
         size_t first = cluster_master(cluster, ALL_SERVERS);
         unsigned others = ALL_SERVERS & ~(1u << first);
         cluster_kill(cluster, 1u << first);
@@ -260,7 +261,7 @@ CLUSTER_TEST_ON(test_power__after_a_promise, begin_three, finish)
         power_keep(&powers[first]);
         start(fixture, ALL_SERVERS);
         cluster_wait_in_sync(cluster, ALL_SERVERS);
-        go_on(fixture);
+        client_pool_go_on(&fixture->pool, A_LITTLE);
     }
 }
 
