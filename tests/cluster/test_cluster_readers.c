@@ -19,7 +19,7 @@ static enum status ask(struct sp_peer *peer, const char *method, const ProtobufC
         .method = method, .message = message, .token = token, .position = seen};
     assert_true(raw_chat(peer, &call, &reply));
     free(reply.payload);
-    if (reply.status == STATUS_OK)
+    if (log_position_compare(reply.position, seen) > 0)
         seen = reply.position;
     return reply.status;
 }
