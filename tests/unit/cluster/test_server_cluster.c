@@ -88,6 +88,7 @@ static void start(struct fixture *fixture, unsigned id, const char *more)
                            count == 0 ? "--role=master" : "--role=slave",
                            more == NULL ? "--log_keep=200000" : more,
                            "--replay_bytes=65536",
+                           LIVE_SERVER_PATIENT,
                            count == 0 ? NULL : members,
                            NULL};
     fixture->servers[id] = live_server_start(fixture->folder, words);
@@ -515,6 +516,10 @@ TEST(test_remember__recent_entries_for_slaves_only)
     assert_int_equal(cluster.entry_cache.count, 3);
     rpc_follower_close(follower);
     rpc_feed_free(cluster.feed);
+    cluster.feed = NULL; /* as cluster_resign does */
+    cluster.has_resigned = true;
+    remember(&cluster, 5);
+    assert_int_equal(cluster.entry_cache.count, 1);
     (void)task_queue_run(queue, SIZE_MAX);
     task_queue_free(queue);
     cluster_clear_entry_cache(&cluster);

@@ -33,11 +33,11 @@ static void pair_open(struct pair *pair)
     char address[ADDRESS_TEXT_SIZE];
     char option[ADDRESS_TEXT_SIZE + 20];
     pair->folder = folder_new();
-    pair->master = live_server_start(pair->folder, NULL);
+    pair->master = live_server_start(pair->folder, (const char *[]){LIVE_SERVER_PATIENT, NULL});
     address_format(live_server_internal_address(pair->master), address);
     (void)snprintf(option, sizeof option, "--master_address=%s", address);
-    pair->slave =
-        live_server_start(pair->folder, (const char *[]){"--id=2", "--role=slave", option, NULL});
+    pair->slave = live_server_start(pair->folder, (const char *[]){"--id=2", "--role=slave", option,
+                                                                   LIVE_SERVER_PATIENT, NULL});
     device_open(&pair->ann, pair->slave);
     wait_for_master(&pair->ann);
 }

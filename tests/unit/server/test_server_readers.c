@@ -68,7 +68,7 @@ static void wait_until_here(struct device *device)
     }
 }
 
-static void readers_open_with(struct readers *readers, const char *const options[static 4])
+static void readers_open_with(struct readers *readers, const char *const options[static 5])
 {
     char address[ADDRESS_TEXT_SIZE];
     char masters[ADDRESS_TEXT_SIZE + 20];
@@ -76,9 +76,9 @@ static void readers_open_with(struct readers *readers, const char *const options
     readers->master = live_server_start(readers->folder, options);
     address_format(live_server_internal_address(readers->master), address);
     (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
-    readers->slave = live_server_start(readers->folder,
-                                       (const char *[]){"--id=2", "--role=slave", masters,
-                                                        options[0], options[1], options[2], NULL});
+    readers->slave = live_server_start(
+        readers->folder, (const char *[]){"--id=2", "--role=slave", masters, options[0], options[1],
+                                          options[2], options[3], NULL});
     device_enter(&readers->bob, readers->master, "bob", "lobby");
     device_enter(&readers->ann, readers->master, "ann", "lobby");
     device_reopen(&readers->ann, readers->slave);
@@ -88,8 +88,7 @@ static void readers_open_with(struct readers *readers, const char *const options
 /* On a busy machine, too, the slave stays in sync. option: one more, or NULL. */
 static void readers_open(struct readers *readers, const char *option)
 {
-    readers_open_with(readers,
-                      (const char *[4]){"--ping_timeout=60000", "--ack_timeout=60000", option});
+    readers_open_with(readers, (const char *[5]){LIVE_SERVER_PATIENT, option});
 }
 
 static void readers_begin(struct readers *readers)
@@ -415,8 +414,8 @@ READERS_TEST(test_news__notices_reach_the_slaves_receivers)
     device_turn(&f->ann, 1);
     address_format(live_server_internal_address(f->master), address);
     (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
-    struct live_server *third =
-        live_server_start(f->folder, (const char *[]){"--id=3", "--role=slave", masters, NULL});
+    struct live_server *third = live_server_start(
+        f->folder, (const char *[]){"--id=3", "--role=slave", masters, LIVE_SERVER_PATIENT, NULL});
     DEVICE_WAIT(&f->ann, strstr(seen.notice, "server 3") != NULL);
     live_server_stop(third);
 }
@@ -424,7 +423,7 @@ READERS_TEST(test_news__notices_reach_the_slaves_receivers)
 /* The next ping is a minute away, and nothing is written after the message. */
 static void silent_begin(struct readers *readers)
 {
-    readers_open_with(readers, (const char *[4]){"--ping_interval=60000", "--ping_timeout=120000",
+    readers_open_with(readers, (const char *[5]){"--ping_interval=60000", "--ping_timeout=120000",
                                                  "--ack_timeout=120000"});
 }
 
@@ -704,7 +703,7 @@ TEST(test_reads__end_when_no_master_is_heard)
     struct readers readers;
     struct answer stream = {.context = &(struct event_count){.typing = 0}, .each = note_events};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    readers_open_with(&readers, (const char *[4]){"--durability=quorum"});
+    readers_open_with(&readers, (const char *[5]){"--durability=quorum"});
     ask_start(&readers.ann, &stream, "Receive", &request.base, 16);
     assert_int_equal(list_rooms(&readers.ann), STATUS_OK);
     live_server_stop(readers.master);
@@ -728,7 +727,7 @@ TEST(test_suspicion__ends_no_call)
     struct readers readers;
     struct answer answer = {.context = NULL};
     Jackdaw__SetTopicRequest request = JACKDAW__SET_TOPIC_REQUEST__INIT;
-    readers_open_with(&readers, (const char *[4]){"--durability=quorum", "--ack_timeout=60000"});
+    readers_open_with(&readers, (const char *[5]){"--durability=quorum", "--ack_timeout=60000"});
     live_server_hold_core(readers.master);
     request.request = ++readers.ann.request;
     request.room = (char *)"lobby";
@@ -750,11 +749,12 @@ TEST(test_forward_no__clients_are_sent_to_the_master)
     char address[ADDRESS_TEXT_SIZE];
     char masters[ADDRESS_TEXT_SIZE + 20];
     struct answer answer;
-    readers.master = live_server_start(readers.folder, NULL);
+    readers.master = live_server_start(readers.folder, (const char *[]){LIVE_SERVER_PATIENT, NULL});
     address_format(live_server_internal_address(readers.master), address);
     (void)snprintf(masters, sizeof masters, "--master_address=%s", address);
-    readers.slave = live_server_start(
-        readers.folder, (const char *[]){"--id=2", "--role=slave", "--forward=no", masters, NULL});
+    readers.slave =
+        live_server_start(readers.folder, (const char *[]){"--id=2", "--role=slave", "--forward=no",
+                                                           masters, LIVE_SERVER_PATIENT, NULL});
     device_enter(&readers.ann, readers.master, "ann", "lobby");
     device_reopen(&readers.ann, readers.slave);
     ASK(&readers.ann, &answer, "Info", Info, INFO, r.client = (char *)"test");
