@@ -136,6 +136,7 @@ static uint64_t wait_until(const struct core *core, const struct rpc_call *call)
 
 static void wait(struct core *core, const struct read_wait *read)
 {
+    core->reads.read_ms = core->now_ms; /* or a quiet master tells no commits (cluster_readers.c) */
     struct rpc_call *call = read->call;
     struct arena *arena = rpc_call_arena(call);
     arena->budget_bytes += WAITING_BYTES;
