@@ -253,7 +253,7 @@ struct crowd {
 
 static void crowd_open(struct crowd *crowd, struct readers *readers, size_t sessions)
 {
-    char name[16];
+    char name[32];
     crowd->asked = 0;
     for (size_t i = 0; i < sessions; i++) {
         struct device *device = &crowd->devices[i];
