@@ -42,11 +42,17 @@ static bool is_of_the_past(const struct client *client, const struct connection 
            !server_choice_is_foreign(client, connection);
 }
 
+/* A server that has just started says epoch 0, until it knows what is committed. */
+static bool has_gone_back(const struct client *client, const struct connection *connection)
+{
+    return connection->epoch != 0 && is_of_the_past(client, connection);
+}
+
 /* Returns whether the session would go back in time there. If all servers have gone back, they were set up
  * anew from a copy. The client assumes the same if no server of a later epoch comes for a long time. */
 static bool would_go_back(struct client *client, const struct connection *connection)
 {
-    return is_of_the_past(client, connection) && !are_all(client, is_of_the_past) &&
+    return is_of_the_past(client, connection) && !are_all(client, has_gone_back) &&
            !client_is_over(client, client->selection.outage_us, CLIENT_GO_BACK_MS);
 }
 

@@ -33,7 +33,7 @@ enum error cluster_describe(struct cluster *cluster, struct replica_state *state
                             struct error_text *why)
 {
     enum error error = disk_state_read(&cluster->disk_state, cluster->store, state, why);
-    state->last_orphan = store_last_orphan(cluster->store);
+    state->last_orphan = commit_log_last_orphan(cluster->commit_log);
     describe_avoid(cluster, state);
     return error;
 }

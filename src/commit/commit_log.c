@@ -419,6 +419,12 @@ void commit_log_drop_orphans(struct commit_log *commit_log, uint64_t last)
     projector_drop_orphans(&commit_log->projector, last);
 }
 
+uint64_t commit_log_last_orphan(const struct commit_log *commit_log)
+{
+    uint64_t last = store_last_orphan(commit_log->store);
+    return last > commit_log->projector.drop_orphans ? last : 0;
+}
+
 void commit_log_wait_for_projection(struct commit_log *commit_log)
 {
     projector_wait(&commit_log->projector);

@@ -154,6 +154,9 @@ void commit_log_tick(struct commit_log *commit_log);
 /* As projector_drop_orphans. */
 void commit_log_drop_orphans(struct commit_log *commit_log, uint64_t last);
 
+/* Returns the last orphan that the store has and that is not to be dropped; 0: none. */
+uint64_t commit_log_last_orphan(const struct commit_log *commit_log);
+
 /* Waits for the projector, so that the store may be closed or exchanged. */
 void commit_log_wait_for_projection(struct commit_log *commit_log);
 

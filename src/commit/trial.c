@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MOST(bound_us) ((bound_us) / 4 * 3)
@@ -24,7 +25,8 @@
 struct progress {
     bool has_begun;
     struct log_position at;
-    uint64_t marked_us;
+    uint64_t marked_us;          /* when the part began, */
+    uint64_t computed_before_us; /* and what the child had computed by then */
 };
 
 static struct progress *progress; /* NULL: no trial was run yet */
@@ -41,12 +43,20 @@ bool trial_in_child(void)
     return is_child;
 }
 
+static uint64_t own_processor_us(void)
+{
+    struct timespec used = {0};
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u;
+}
+
 void trial_mark(struct log_position part)
 {
     if (!is_child)
         return;
     progress->at = part;
     progress->marked_us = clock_monotonic_us();
+    progress->computed_before_us = own_processor_us();
     progress->has_begun = true;
 }
 
@@ -170,11 +180,12 @@ static uint64_t computed_us(const struct rusage *usage)
 }
 
 /* A child that waits for a lock computes nothing, and one that waits for a processor little. A quarter
- * of the bound is hundreds of times what a request takes. */
-static bool has_looped(const struct rusage *usage, uint64_t bound_us)
+ * of the bound is hundreds of times what a request takes. The fork, earlier parts, and the time that the
+ * kernel takes to end the child do not count: a busy machine would make them the fault of the part. */
+static bool has_looped(const struct rusage *usage, uint64_t bound_us, uint64_t killed_us)
 {
-    return progress->has_begun && clock_monotonic_us() - progress->marked_us >= MOST(bound_us) &&
-           computed_us(usage) >= bound_us / 4;
+    return progress->has_begun && killed_us >= progress->marked_us + MOST(bound_us) &&
+           computed_us(usage) >= progress->computed_before_us + bound_us / 4;
 }
 
 static void judge(struct trial_report *report, int status)
@@ -195,12 +206,13 @@ static void watch(const struct trial *trial, pid_t child, int input, uint64_t be
     struct rusage usage = {0};
     bool has_ended =
         listen_until_end(input, begun_us + bound_us, report->text, sizeof report->text);
+    uint64_t killed_us = clock_monotonic_us();
     if (!has_ended)
         (void)kill(child, SIGKILL);
     bool is_reaped = reap(child, &status, &usage);
     if (is_reaped && has_ended)
         judge(report, status);
-    else if (is_reaped && has_looped(&usage, bound_us))
+    else if (is_reaped && has_looped(&usage, bound_us, killed_us))
         report->end = TRIAL_LOOPED;
     report->has_begun = progress->has_begun;
     report->at = progress->at;

@@ -133,6 +133,7 @@ enum error segment_survey_take(struct segment_survey *survey, const char *folder
     for (size_t i = 0; i < count && error == OK; i++, survey->count++) {
         struct segment_verdict *verdict = &survey->files[i];
         verdict->file.number = numbers[i];
+        verdict->file.descriptor = -1;
         error = read_head(verdict, folder, numbers[i], &verdict->problem);
         if (error == ERROR_IO) {
             verdict->state = SEGMENT_DAMAGED;

@@ -52,9 +52,14 @@ enum error log_copy_room(struct store *store, uint64_t segment_bytes, uint64_t *
     const struct segment_log_end *end = &store->now.end.at;
     enum error error = log_copy_base(store, &begins, &base);
     *bytes = 0;
+    if (segment_bytes == 0)
+        segment_bytes = SEGMENT_LOG_BYTES_DEFAULT;
+    uint64_t unused =
+        segment_bytes > SEGMENT_LOG_BYTES_DEFAULT ? 2 : 1; /* up to half of each (log.c) */
     if (error == OK && begins)
-        *bytes = end->bytes - base.bytes + RECORD_BYTES * (end->position.seq - base.position.seq) +
-                 (segment_bytes == 0 ? SEGMENT_LOG_BYTES_DEFAULT : segment_bytes);
+        *bytes = unused * (end->bytes - base.bytes +
+                           RECORD_BYTES * (end->position.seq - base.position.seq)) +
+                 segment_bytes;
     return error;
 }
 

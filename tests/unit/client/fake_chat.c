@@ -197,8 +197,8 @@ HANDLER(info, Info)
     char *names[4];
     for (size_t i = 0; i < cluster->server_count; i++)
         names[i] = cluster->servers[i];
-    Jackdaw__Position position =
-        position_at(cluster->epoch - (server->is_past ? 65536 : 0), cluster->seq);
+    Jackdaw__Position position = position_at(
+        server->is_new ? 0 : cluster->epoch - (server->is_past ? 65536 : 0), cluster->seq);
     limits.message_bytes = cluster->message_bytes;
     reply.master = server->master;
     reply.position = &position;

@@ -126,6 +126,7 @@ struct fake_server {
     uint8_t cluster_id;   /* each byte of what Info tells; 0: that of the cluster */
     bool is_lone;         /* Info lists itself only */
     bool is_past;         /* Info tells an epoch before that of the cluster */
+    bool is_new;          /* Info tells epoch 0, as after a start */
     const char *redirect; /* where it sends clients while it is not master; NULL: it says nothing */
     enum status fail_status;
     uint32_t fail_retry_ms;

@@ -157,7 +157,13 @@ FAILOVER_TEST(test_failover__no_session_goes_back_in_time, 3, 3)
     run_for(f, 2 * CLIENT_ANY_SERVER_MS);
     client_fixture_pass(f, CLIENT_GO_BACK_MS / 2);
     assert_false(client_fixture_uses(f, 0) || client_fixture_uses(f, 2));
+    f->servers[1].is_new = true;
+    size_t infos = f->cluster.infos_seen;
     fake_server_start(&f->servers[1], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.infos_seen > infos);
+    client_fixture_pass(f, CLIENT_ANY_SERVER_MS);
+    assert_false(client_fixture_uses(f, 0) || client_fixture_uses(f, 2));
+    f->servers[1].is_new = false;
     CLIENT_FIXTURE_WAIT(f, client_fixture_uses(f, 1));
     client_fixture_send(f, "m1");
     CLIENT_FIXTURE_WAIT(f, f->result_count == 2);

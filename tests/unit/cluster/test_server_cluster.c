@@ -484,8 +484,12 @@ static void ignore_message(void *context, const uint8_t *bytes, size_t size)
 
 static void remember(struct cluster *cluster, uint64_t seq)
 {
-    const struct log_entry entry = {
-        .kind = LOG_ENTRY_MEMBERS, .epoch = 1, .first_seq = seq, .last_seq = seq};
+    const struct log_entry entry = {.kind = LOG_ENTRY_MEMBERS,
+                                    .epoch = 1,
+                                    .first_seq = seq,
+                                    .last_seq = seq,
+                                    .bytes = (const uint8_t *)"x",
+                                    .size = 1};
     cluster_remember(cluster, &entry);
 }
 
@@ -552,7 +556,7 @@ TEST(test_step__tells_which_event_was_refused)
 
 TEST_PREPARE()
 {
-    log_configure(LOG_SILENT, LOG_TEXT);
+    log_configure(LOG_INFO, LOG_TEXT);
     rpc_init();
     return 0;
 }

@@ -346,9 +346,11 @@ static void drop_orphan(struct behind *b)
 BEHIND_TEST(test_commit_log_drop_orphans__does_not_wait_for_the_database)
 {
     add_orphan(f);
+    assert_int_equal(commit_log_last_orphan(f->fixture.core.commit_log), 1);
     worker_push(f->projector, &f->hold.task);
     drop_orphan(f);
     assert_int_equal(store_orphan_count(f->fixture.core.store), 1);
+    assert_int_equal(commit_log_last_orphan(f->fixture.core.commit_log), 0);
     (void)sem_post(&f->hold.released);
     commit_log_wait_for_projection(f->fixture.core.commit_log);
     assert_int_equal(store_orphan_count(f->fixture.core.store), 0);

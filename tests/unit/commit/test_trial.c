@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LONG_MS 60000
@@ -115,6 +116,26 @@ static void compute(void *context)
     trial_mark((struct log_position){.seq = 1});
     for (;;)
         turns++;
+}
+
+#define PARTS_MS 40 /* so short that the kernel's millisecond to end the child counts */
+
+/* A quarter of the bound goes into the first part; the second waits, as for a processor. */
+static void compute_and_wait(void *context)
+{
+    (void)context;
+    trial_mark((struct log_position){.seq = 1});
+    while (clock() < CLOCKS_PER_SEC / 1000 * PARTS_MS * 26 / 100)
+        ;
+    trial_mark((struct log_position){.seq = 2});
+    for (;;)
+        (void)pause();
+}
+
+TEST(test_trial__a_part_answers_for_itself_alone)
+{
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(tried(compute_and_wait, NULL, PARTS_MS).end, TRIAL_UNKNOWN);
 }
 
 /* On a busy machine it may have got too little of a processor to be sure. */
