@@ -4,7 +4,6 @@
 #include <mbedtls/net_sockets.h>
 #include <netinet/in.h>
 #include <nng/supplemental/tls/engine.h>
-#include <poll.h>
 #include <psa/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -242,7 +241,6 @@ static int config_set_version(nng_tls_engine_config *config, nng_tls_version min
 
 struct nng_tls_engine_conn {
     void *stream;                        /* nng's */
-    int descriptor;                      /* of its TCP connection; -1: not known */
     struct tls_endpoint *endpoint;       /* the configuration's, which outlives the connection */
     struct tls_credentials *credentials; /* NULL: not begun */
     mbedtls_ssl_context tls;
@@ -298,11 +296,7 @@ static void keep_latest(nng_tls_engine_conn *conn, const unsigned char *bytes, s
 static int receive_bytes(void *context, unsigned char *bytes, size_t size)
 {
     nng_tls_engine_conn *conn = context;
-    (void)handshake_take_descriptor();
-    int result = nng_tls_engine_recv(conn->stream, bytes, &size);
-    if (conn->descriptor < 0)
-        conn->descriptor = handshake_take_descriptor(); /* nng may have begun to read more */
-    switch (result) {
+    switch (nng_tls_engine_recv(conn->stream, bytes, &size)) {
     case 0:
         break;
     case NNG_EAGAIN:
@@ -345,7 +339,6 @@ static int conn_init(nng_tls_engine_conn *conn, void *stream, nng_tls_engine_con
     if (config->endpoint == NULL)
         return NNG_ENOTSUP;
     conn->stream = stream;
-    conn->descriptor = -1;
     conn->endpoint = config->endpoint;
     conn->credentials = current_credentials(conn->endpoint);
     note_peer(conn);
@@ -461,22 +454,13 @@ static int result_of(int size_or_error, size_t *size)
     }
 }
 
-/* nng reads ahead. If it reads the end of the connection while no operation waits for bytes, it shuts
- * the connection down and tells nobody. */
-static bool has_ended(const nng_tls_engine_conn *conn)
-{
-    struct pollfd item = {.fd = conn->descriptor};
-    return poll(&item, 1, 0) == 1 && (item.revents & POLLHUP) != 0;
-}
-
 static int conn_receive(nng_tls_engine_conn *conn, uint8_t *bytes, size_t *size)
 {
     int result;
     do
         result = mbedtls_ssl_read(&conn->tls, bytes, *size);
     while (result == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET); /* not used here */
-    result = result_of(result, size);
-    return result == NNG_EAGAIN && has_ended(conn) ? NNG_ECONNSHUT : result;
+    return result_of(result, size);
 }
 
 static int conn_send(nng_tls_engine_conn *conn, const uint8_t *bytes, size_t *size)
