@@ -137,13 +137,19 @@ static void check_log(struct cluster_fixture *fixture, const char *folder)
     assert_memory_equal(database.digest, log.digest, LOG_DIGEST_BYTES);
 }
 
-static void finish(struct cluster_fixture *fixture)
+/* So few losses of power that there may be no torn write. */
+static void finish_few(struct cluster_fixture *fixture)
 {
     cluster_fixture_finish(fixture);
     for (size_t i = 0; i < fixture->cluster.count; i++)
         check_log(fixture, powers[i].root);
     print_message("writes: %u kept, %u lost, %u torn; names: %u kept, %u lost\n", counts.kept,
                   counts.lost, counts.torn, counts.names_kept, counts.names_lost);
+}
+
+static void finish(struct cluster_fixture *fixture)
+{
+    finish_few(fixture);
     assert_true(counts.lost > 0 && counts.torn > 0);
 }
 
@@ -245,7 +251,7 @@ CLUSTER_TEST_ON(test_power__of_all_servers_then_of_each, begin_three, finish)
 }
 
 /* Two servers have promised the epoch of the master that they made. A loss of power takes no promise back. */
-CLUSTER_TEST_ON(test_power__after_a_promise, begin_three, finish)
+CLUSTER_TEST_ON(test_power__after_a_promise, begin_three, finish_few)
 {
     struct cluster *cluster = &fixture->cluster;
     for (unsigned round = 0; round < PROMISE_ROUNDS; round++) {
