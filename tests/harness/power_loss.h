@@ -42,7 +42,7 @@ void power_lose(struct power *power, struct power_counts *counts);
  * loss also takes back what this process did not sync, if the next process does not sync it. */
 void power_keep(const struct power *power);
 
-/* What the files of a folder cost since their journals began. */
+/* The writes and syncs of a folder since its journals began. */
 struct power_work {
     unsigned writes; /* of bytes that the file already had */
     unsigned
