@@ -175,7 +175,9 @@ bool reads_admit(struct core *core, struct rpc_call *call, const ProtobufCServic
                  unsigned method, const ProtobufCMessage *input)
 {
     enum place place = may_be_here(call, input) ? place_of(core) : ELSEWHERE;
-    if (rpc_call_is_forwarded(call) || place == NOWHERE) {
+    /* A cut-off slave may suspect its master for long with `quorum`. */
+    bool is_lost = place == ELSEWHERE && core->role == REPLICA_SUSPECTING;
+    if (rpc_call_is_forwarded(call) || place == NOWHERE || is_lost) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, no_master_text);
         return false;
     }
