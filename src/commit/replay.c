@@ -29,8 +29,21 @@ static void try_rows(void *context)
     }
 }
 
-/* Leaves out the rows of the open transaction that end a process. */
-static void drop_deadly_rows(struct store *store)
+/* The numbers of an event count even without its text: the room's next message must not get them again. */
+static void leave_out(struct store *store, const struct trial_report *report)
+{
+    bool keeps_row = store_blank_change(store, (size_t)report->at.seq);
+    log_error("commit_log", keeps_row ? "text_left_out" : "row_left_out",
+              log_number("seq", store_position(store).seq), log_number("change", report->at.seq),
+              log_string("reason", report->text),
+              log_string("hint", "a bug: writing this ends a server, so the database will lack it; "
+                                 "report it with this line"));
+    if (!keeps_row)
+        store_drop_change(store, (size_t)report->at.seq);
+}
+
+/* Leaves out the texts and rows of the open transaction that end a process. */
+static void leave_out_deadly(struct store *store)
 {
     struct trial trial = {.context = store, .run = try_rows, .bound_ms = ROWS_TRIAL_MS};
     while (store_change_count(store) > 0) {
@@ -39,11 +52,7 @@ static void drop_deadly_rows(struct store *store)
         bool has_ended = report.end == TRIAL_DIED || report.end == TRIAL_LOOPED;
         if (!has_ended || !report.has_begun)
             return;
-        log_error("commit_log", "row_left_out", log_number("seq", store_position(store).seq),
-                  log_number("change", report.at.seq), log_string("reason", report.text),
-                  log_string("hint", "a bug: writing this row ends a server, so the database "
-                                     "will lack it; report it with this line"));
-        store_drop_change(store, (size_t)report.at.seq);
+        leave_out(store, &report);
     }
 }
 
@@ -99,7 +108,7 @@ static enum error replay_some(const struct replay *replay, struct error_text *wh
     if (error == ERROR_CANCELLED)
         error = OK;
     if (error == OK && transaction.has_deaths)
-        drop_deadly_rows(store);
+        leave_out_deadly(store);
     if (error == OK)
         error = store_commit(store);
     if (error == OK)

@@ -81,6 +81,32 @@ struct change change_get(const struct change_batch *batch, size_t index)
     return change;
 }
 
+bool change_blank(struct change_batch *batch, size_t index)
+{
+    struct change change = change_get(batch, index);
+    const char *text = NULL;
+    switch (change.kind) {
+    case CHANGE_SESSION:
+        text = change.row.session.device;
+        break;
+    case CHANGE_ROOM:
+        text = change.row.room.topic;
+        break;
+    case CHANGE_EVENT:
+        batch->changes[index].row.event.text_size = 0;
+        return change.row.event.text_size > 0;
+    case CHANGE_OUTCOME:
+        text = change.row.outcome.text;
+        break;
+    default:
+        break;
+    }
+    if (text == NULL || *text == '\0')
+        return false;
+    batch->text.bytes[text - (const char *)batch->text.bytes] = '\0';
+    return true;
+}
+
 /* ---- adding ---- */
 
 static enum error no_memory(struct store *store)

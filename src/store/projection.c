@@ -537,6 +537,12 @@ enum error store_try_change(struct store *store, size_t index)
     return error == OK ? change_write(writer, &one, &one) : error;
 }
 
+bool store_blank_change(struct store *store, size_t index)
+{
+    ASSERT(store->in_transaction && store->open != NULL && index < store->open->count);
+    return change_blank(store->open, index);
+}
+
 void store_drop_change(struct store *store, size_t index)
 {
     struct change_batch *open = store->open;

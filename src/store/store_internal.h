@@ -429,6 +429,7 @@ enum error change_open_batch(struct store *store);
 
 /* The change at index, with its pointers; valid while the batch is unchanged. */
 struct change change_get(const struct change_batch *batch, size_t index);
+bool change_blank(struct change_batch *batch, size_t index); /* as store_blank_change */
 void change_batch_clear(struct change_batch *batch);
 void change_batch_free(struct change_batch *batch); /* NULL is allowed */
 /* The bytes of memory that the changes take. */

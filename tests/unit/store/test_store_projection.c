@@ -990,6 +990,55 @@ TEST_F(test_store_try_change__and_drop)
     assert_int_equal(number, 4);
 }
 
+static enum error see_topic(void *context, const struct room_row *row)
+{
+    *(size_t *)context += strlen(row->topic);
+    return OK;
+}
+
+static enum error see_device(void *context, const struct session_row *row)
+{
+    *(size_t *)context += strlen(row->device);
+    return OK;
+}
+
+static enum error see_text(void *context, const struct timeline_row *row)
+{
+    *(size_t *)context += row->text_size;
+    return OK;
+}
+
+/* Without their texts the rows are there, and an event keeps its numbers. */
+TEST_F(test_store_blank_change__empties_texts)
+{
+    struct store *store = f->store;
+    struct room_row room = {.id = ROOM, .name = "room", .folded = "room", .topic = "birds"};
+    struct outcome_row outcome = outcome_of(7, "refused");
+    size_t left = 0;
+    assert_ok(store, store_begin(store));
+    put_account(store, 1);
+    put_session(store, 1);
+    assert_ok(store, store_put_room(store, &room));
+    put_event(store, 1);
+    assert_ok(store, store_put_outcome(store, &outcome));
+    put_member(store, 1);
+    for (int turn = 0; turn < 2; turn++)
+        for (size_t i = 0; i < store_change_count(store); i++)
+            assert_int_equal(store_blank_change(store, i), turn == 0 && i >= 1 && i <= 4);
+    commit(store);
+    project(store, false);
+    assert_ok(store, store_each_room(store, see_topic, &left));
+    assert_ok(store, store_each_session(store, see_device, &left));
+    assert_ok(store, store_events_after(store, ROOM, 0, UINT64_MAX, 100, see_text, &left));
+    assert_int_equal(left, 0);
+    outcome.text = "";
+    assert_ok(store, store_get_outcome(store, 5, 7, same_outcome, &outcome));
+    assert_int_equal(get_account(store), 1);
+    assert_int_equal(get_member(store), 1);
+    assert_int_equal(get_events(store), 1);
+    assert_int_equal(get_number(store), 1);
+}
+
 /* A projection that cannot follow keeps what was committed, and refuses a trial. */
 TEST_F(test_store_pause__when_the_database_cannot_follow)
 {
