@@ -227,6 +227,14 @@ static enum error repair(struct core *core, const struct store_options *options,
     return store_open(&core->store, options, why);
 }
 
+static bool is_blank(const struct store *store)
+{
+    static const uint8_t none[STORE_CLUSTER_BYTES];
+    uint8_t cluster[STORE_CLUSTER_BYTES];
+    store_cluster(store, cluster);
+    return memcmp(cluster, none, sizeof none) == 0;
+}
+
 static enum error open_store(struct core *core, struct error_text *why)
 {
     int length = snprintf(core->folder, sizeof core->folder, "%s/%u", core->options->data_dir,
@@ -242,6 +250,8 @@ static enum error open_store(struct core *core, struct error_text *why)
     enum error error = store_open(&core->store, &options, why);
     if (error == ERROR_CORRUPT)
         error = repair(core, &options, why);
+    else if (error == OK && is_blank(core->store))
+        error = repair_resume(core->folder, &core->settings, &core->is_repaired, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
     return error;

@@ -70,8 +70,29 @@ enum error repair_begin(const char *folder, struct cluster_settings *settings,
     if (error == OK)
         log_error("server", "data_set_aside", log_string("folder", to),
                   log_string("hint", "the server copies the database of the other servers; examine "
-                                     "the disk of this machine, then remove the folder"));
+                                     "the disk of this machine, and remove the folder once "
+                                     "the server is in sync"));
     return error;
+}
+
+enum error repair_resume(const char *folder, struct cluster_settings *settings, bool *is_resumed,
+                         struct error_text *why)
+{
+    char aside[PATH_MAX];
+    *is_resumed = false;
+    if (!store_was_set_aside(folder, aside))
+        return OK;
+    enum error error = find_members(aside, settings, why);
+    if (error == OK) {
+        *is_resumed = true;
+        log_info("server", "repair_resumed", log_string("folder", aside));
+    } else if (error == ERROR_REFUSED && settings->is_first && settings->masters.count == 0) {
+        return error_set(why, ERROR_REFUSED,
+                         "%s holds a damaged database, and %s: give --master_address, or remove that "
+                         "folder to found a new cluster",
+                         aside, why->text);
+    }
+    return error == ERROR_REFUSED ? OK : error;
 }
 
 void repair_release(struct cluster_settings *settings)

@@ -7,15 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FOLDERS_MAX 1000 /* of damaged files */
+
+static bool name_folder(const char *folder, unsigned number, char path[static PATH_MAX])
+{
+    int length = snprintf(path, PATH_MAX, "%s/damaged-%u", folder, number);
+    return length >= 0 && length < PATH_MAX;
+}
 
 static enum error make_folder(const char *folder, char path[static PATH_MAX],
                               struct error_text *why)
 {
     for (unsigned i = 1; i <= FOLDERS_MAX; i++) {
-        int length = snprintf(path, PATH_MAX, "%s/damaged-%u", folder, i);
-        if (length < 0 || length >= PATH_MAX)
+        if (!name_folder(folder, i, path))
             return error_set(why, ERROR_INVALID, "the data folder's name is too long");
         if (mkdir(path, 0700) == 0)
             return OK;
@@ -62,4 +68,12 @@ enum error store_set_aside(const char *folder, const char *const *others, char t
     if (error == OK)
         error = folder_sync(to, why);
     return error == OK ? folder_sync(folder, why) : error;
+}
+
+bool store_was_set_aside(const char *folder, char to[static PATH_MAX])
+{
+    for (unsigned i = FOLDERS_MAX; i >= 1; i--)
+        if (name_folder(folder, i, to) && access(to, F_OK) == 0)
+            return true;
+    return false;
 }

@@ -289,6 +289,10 @@ enum error store_peek_members(const char *folder, uint8_t *bytes, size_t size, s
 enum error store_set_aside(const char *folder, const char *const *others, char to[static PATH_MAX],
                            struct error_text *why);
 
+/* Whether store_set_aside has moved a database there before, and no one has removed it since.
+ * *to: the newest FOLDER/damaged-N. */
+bool store_was_set_aside(const char *folder, char to[static PATH_MAX]);
+
 /* ---- orphans ----
  *
  * An orphan is a batch of the chat that this node wrote as a master and that no log contains any

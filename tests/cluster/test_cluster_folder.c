@@ -125,6 +125,27 @@ CLUSTER_TEST_ON(test_log__is_damaged, NULL, cluster_fixture_finish)
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
+/* It ends before it has copied anything: at its next start it still joins the others. */
+CLUSTER_TEST_ON(test_log__is_damaged_and_the_others_are_away, NULL, cluster_fixture_finish)
+{
+    struct cluster *cluster = &fixture->cluster;
+    cluster_fixture_begin(fixture, NULL, 2, 2);
+    size_t first = cluster_master(cluster, ALL_SERVERS);
+    cluster_kill(cluster, ALL_SERVERS);
+    damage_log(fixture, first);
+    static const char *const seen[] = {"data_set_aside", "repair_resumed"};
+    for (int turn = 0; turn < 2; turn++) {
+        cluster_launch(cluster, first);
+        PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, first, seen[turn]) &&
+                                               cluster_logged(cluster, first, "role=looking"));
+        cluster_kill(cluster, 1u << first);
+    }
+    for (size_t i = 0; i < SERVERS; i++)
+        cluster_launch(cluster, i);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+}
+
 /* No other server has the data: this one changes nothing, and says why it ends. */
 CLUSTER_TEST_ON(test_log__is_damaged_alone, NULL, NULL)
 {
