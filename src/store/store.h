@@ -125,8 +125,8 @@ size_t store_change_count(const struct store *store);
  * store_project. */
 enum error store_try_change(struct store *store, size_t index);
 
-/* Empties the text of one of them that is an event, an outcome, the topic of a room or the device of a
- * session; the database will have an empty one. false: it has none, or its row needs it. */
+/* Empties the text of one of them in the database: of an event or outcome, the topic of a room, or the
+ * device of a session. false: it has none, or its row needs it. */
 bool store_blank_change(struct store *store, size_t index);
 
 /* Takes one of them back: the database will never have it. The changes behind it move up. */
