@@ -87,10 +87,11 @@ enum error repair_resume(const char *folder, struct cluster_settings *settings, 
         *is_resumed = true;
         log_info("server", "repair_resumed", log_string("folder", aside));
     } else if (error == ERROR_REFUSED && settings->is_first && settings->masters.count == 0) {
-        return error_set(why, ERROR_REFUSED,
-                         "%s holds a damaged database, and %s: give --master_address, or remove that "
-                         "folder to found a new cluster",
-                         aside, why->text);
+        return error_set(
+            why, ERROR_REFUSED,
+            "%s holds a damaged database, and %s: give --master_address, or remove that "
+            "folder to found a new cluster",
+            aside, why->text);
     }
     return error == ERROR_REFUSED ? OK : error;
 }
