@@ -196,7 +196,7 @@ static size_t shut_down(const struct ends *wanted, size_t count)
     return ended;
 }
 
-/* One connection that has been shut down. */
+/* One connection that has been shut down, or had ended. */
 struct connection_end {
     nng_pipe pipe;
     nng_aio *aio;
@@ -213,8 +213,9 @@ static void on_drained(void *argument)
 void connections_end(nng_pipe pipe, bool has_tls)
 {
     struct ends ends;
-    bool is_shut = has_tls && ends_of_pipe(pipe, &ends) && shut_down(&ends, 1) > 0;
-    struct connection_end *ending = is_shut ? malloc(sizeof *ending) : NULL;
+    if (has_tls && ends_of_pipe(pipe, &ends))
+        (void)shut_down(&ends, 1);
+    struct connection_end *ending = has_tls ? malloc(sizeof *ending) : NULL;
     if (ending == NULL || nng_aio_alloc(&ending->aio, on_drained, ending) != 0) {
         free(ending);
         (void)nng_pipe_close(pipe);

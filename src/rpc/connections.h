@@ -7,9 +7,10 @@
  * connection is reported any more. A connection that ends by itself, because its descriptor reports
  * an end or an error, does not meet the race. Therefore a connection with TLS is ended below nng
  * first, by shutdown(2). nng does not tell the descriptor; it is the one with the addresses of the
- * connection. nng overlooks the end if it comes while a message is handed on. After
- * CONNECTIONS_DRAIN_MS no operation is pending on the connection, and connections.c makes nng close
- * it. connections_close closes the socket after all of that.
+ * connection. nng overlooks an end that comes while it hands a message on. After CONNECTIONS_DRAIN_MS no
+ * operation is pending on the connection, and connections.c makes nng close it. connections_close closes
+ * the socket after all of that. peer.c finds an end by the peer that nng overlooked, and tls_engine.c one
+ * during a handshake.
  *
  * nng's TCP transport has no such race, so its sockets are closed at once. Otherwise new
  * connections would arrive while the old ones end one by one. nng leaks the descriptor of a

@@ -13,8 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
-#define SP_HEADER_BYTES 8 /* of nng's TCP transport, and of the length before each message */
-#define TLS_ALERT 0x15    /* types of records; source: RFC 8446, section 5.1 */
+#define TLS_ALERT 0x15 /* types of records; source: RFC 8446, section 5.1 */
 #define TLS_HANDSHAKE 0x16
 
 /* ---- sentences ---- */
@@ -178,16 +177,28 @@ static bool is_beginning(int descriptor, size_t size)
            info.tcpi_bytes_received <= size + (size_t)unread;
 }
 
+static _Thread_local int read_descriptor = -1;
+
+int handshake_take_descriptor(void)
+{
+    int descriptor = read_descriptor;
+    read_descriptor = -1;
+    return descriptor;
+}
+
 /* nng's TCP transport reads each header, and each length, with one readv of 8 bytes. Both begin
  * with a zero byte. The linker puts this function before the C library's (--wrap=readv), because
- * nng closes a connection that begins otherwise without telling whose it was. With an nng that is
- * a shared library this function is not called, and the sentences are missing. */
+ * nng closes a connection that begins otherwise without telling whose it was. nng does not tell a TLS
+ * engine the descriptor of its connection, either. With an nng that is a shared library this function
+ * is not called. The sentences are then missing, and tls_engine.c does not see ends that nng
+ * overlooks during a handshake. */
 ssize_t __real_readv(int descriptor, const struct iovec *parts,
                      int count); /* NOLINT: the linker's */
 ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count); /* NOLINT */
 ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
 {
     ssize_t size = __real_readv(descriptor, parts, count);
+    read_descriptor = descriptor;
     if (size > 0 && count == 1 && parts[0].iov_len == SP_HEADER_BYTES &&
         *(const uint8_t *)parts[0].iov_base != 0 && is_beginning(descriptor, (size_t)size))
         report(descriptor, parts[0].iov_base);

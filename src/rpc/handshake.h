@@ -62,6 +62,13 @@ struct handshake_watch {
 void handshake_watch(struct handshake_watch *watch);
 void handshake_forget(struct handshake_watch *watch); /* also of one that does not watch */
 
+/* ---- connections with TLS ---- */
+
+#define SP_HEADER_BYTES 8 /* of nng's TCP transport, and of the length before each message */
+
+/* The descriptor that nng has read from last on this thread, since the latest call; -1: none. */
+int handshake_take_descriptor(void);
+
 /* Logs a failure on the accepting side, at the pace of base/log_pace.h for each host, port and reason.
  * port: where the peer connected to. Any thread. */
 void handshake_log(uint16_t port, const struct handshake_failure *failure);

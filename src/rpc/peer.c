@@ -13,6 +13,8 @@
 #undef uthash_nonfatal_oom
 #define uthash_nonfatal_oom(element) ((element)->id = 0)
 
+#define LOOK_MS 1000 /* of silence, and between two looks at the kernel's view of a connection */
+
 /* A connection that came or went, on its way from nng's thread to the owner's. */
 struct peer_event {
     struct task task;
@@ -207,8 +209,12 @@ static bool start_frame(struct rpc_peer *peer, const struct rpc_call *call, size
     return true;
 }
 
-static void kick(struct rpc_server *server, const struct rpc_peer *peer, const char *reason)
+/* A send must not begin while nng closes a connection with TLS (connections.h). */
+static void kick(struct rpc_server *server, struct rpc_peer *peer, const char *reason)
 {
+    if (peer->ending)
+        return;
+    peer->ending = true;
     (void)atomic_fetch_add(&server->peers_kicked, 1);
     log_info_paced(reason, "rpc", "peer_kicked", log_string("peer", peer->text),
                    log_string("reason", reason));
@@ -231,6 +237,8 @@ void peer_append(struct rpc_peer *peer, const struct rpc_call *call, const Jackd
                  const struct rpc_chunk *chunks, size_t count)
 {
     struct rpc_server *server = call->server;
+    if (peer->ending)
+        return;
     if (!append(peer, call, head, chunks, count)) {
         kick(server, peer, "no memory to answer it");
         return;
@@ -245,14 +253,30 @@ void peer_append(struct rpc_peer *peer, const struct rpc_call *call, const Jackd
 
 /* ---- connections that say nothing, and those that ended unheard ---- */
 
-static void kick_if_idle(struct rpc_server *server, struct rpc_peer *peer)
+static bool is_silent(const struct rpc_server *server, const struct rpc_peer *peer, uint64_t ms)
 {
     /* A peer may have been heard after the owner read its clock. */
-    if (server->options.idle_ms == 0 || server->now_ms <= peer->last_heard_ms ||
-        server->now_ms - peer->last_heard_ms <= server->options.idle_ms)
-        return;
-    kick(server, peer, "silent for too long");
-    peer->last_heard_ms = server->now_ms; /* once, until nng has closed it */
+    return server->now_ms > peer->last_heard_ms && server->now_ms - peer->last_heard_ms > ms;
+}
+
+/* nng's TLS transport reads ahead. If it reads the end of a connection while no operation waits for bytes, it
+ * shuts the connection down and tells nobody. The kernel then knows no other side of it. */
+static bool has_ended_unheard(const struct rpc_server *server, struct rpc_peer *peer)
+{
+    nng_sockaddr ignored;
+    if (!server->options.address.tls || !is_silent(server, peer, LOOK_MS) ||
+        server->now_ms - peer->looked_ms <= LOOK_MS)
+        return false;
+    peer->looked_ms = server->now_ms;
+    return nng_pipe_get_addr(peer->pipe, NNG_OPT_REMADDR, &ignored) != 0;
+}
+
+static void kick_if_idle(struct rpc_server *server, struct rpc_peer *peer)
+{
+    if (has_ended_unheard(server, peer))
+        kick(server, peer, "the connection has ended");
+    else if (server->options.idle_ms != 0 && is_silent(server, peer, server->options.idle_ms))
+        kick(server, peer, "silent for too long");
 }
 
 static bool is_gone(const struct rpc_peer *peer)
@@ -264,7 +288,7 @@ static bool is_gone(const struct rpc_peer *peer)
 void peer_tick(struct rpc_server *server)
 {
     bool look_for_lost = atomic_load(&server->lost_events) > 0;
-    if (server->options.idle_ms == 0 && !look_for_lost)
+    if (server->options.idle_ms == 0 && !look_for_lost && !server->options.address.tls)
         return;
     struct rpc_peer *peer;
     struct rpc_peer *next;

@@ -36,6 +36,8 @@ struct rpc_peer {
     nng_pipe pipe;
     char text[PEER_TEXT_SIZE];
     uint64_t last_heard_ms;
+    uint64_t looked_ms; /* when peer_tick last asked the kernel whether the connection has ended */
+    bool ending;        /* it is being closed: nothing is sent any more */
     struct rpc_call *calls; /* open ones, doubly linked */
     size_t call_count;
     nng_msg *output; /* replies not yet sent, or NULL */

@@ -4,6 +4,7 @@
 #include <mbedtls/net_sockets.h>
 #include <netinet/in.h>
 #include <nng/supplemental/tls/engine.h>
+#include <poll.h>
 #include <psa/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -241,6 +242,8 @@ static int config_set_version(nng_tls_engine_config *config, nng_tls_version min
 
 struct nng_tls_engine_conn {
     void *stream;                        /* nng's */
+    int descriptor;                      /* of its TCP connection; -1: not known */
+    size_t received;                     /* bytes within TLS, counted up to SP_HEADER_BYTES */
     struct tls_endpoint *endpoint;       /* the configuration's, which outlives the connection */
     struct tls_credentials *credentials; /* NULL: not begun */
     mbedtls_ssl_context tls;
@@ -296,7 +299,11 @@ static void keep_latest(nng_tls_engine_conn *conn, const unsigned char *bytes, s
 static int receive_bytes(void *context, unsigned char *bytes, size_t size)
 {
     nng_tls_engine_conn *conn = context;
-    switch (nng_tls_engine_recv(conn->stream, bytes, &size)) {
+    (void)handshake_take_descriptor();
+    int result = nng_tls_engine_recv(conn->stream, bytes, &size);
+    if (conn->descriptor < 0)
+        conn->descriptor = handshake_take_descriptor(); /* nng may have begun to read more */
+    switch (result) {
     case 0:
         break;
     case NNG_EAGAIN:
@@ -339,6 +346,8 @@ static int conn_init(nng_tls_engine_conn *conn, void *stream, nng_tls_engine_con
     if (config->endpoint == NULL)
         return NNG_ENOTSUP;
     conn->stream = stream;
+    conn->descriptor = -1;
+    conn->received = 0;
     conn->endpoint = config->endpoint;
     conn->credentials = current_credentials(conn->endpoint);
     note_peer(conn);
@@ -454,13 +463,27 @@ static int result_of(int size_or_error, size_t *size)
     }
 }
 
+/* nng reads ahead. If it reads the end of the connection while no operation waits for bytes, it shuts
+ * the connection down and tells nobody. During the handshake of SP nothing else would find that out: not
+ * even nng's time limit ends the receive. Later the error could meet a send in nng's race
+ * (connections.h), so peer.c looks for it. */
+static bool has_ended_early(const nng_tls_engine_conn *conn)
+{
+    struct pollfd item = {.fd = conn->descriptor};
+    return conn->received < SP_HEADER_BYTES && poll(&item, 1, 0) == 1 &&
+           (item.revents & POLLHUP) != 0;
+}
+
 static int conn_receive(nng_tls_engine_conn *conn, uint8_t *bytes, size_t *size)
 {
     int result;
     do
         result = mbedtls_ssl_read(&conn->tls, bytes, *size);
     while (result == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET); /* not used here */
-    return result_of(result, size);
+    if (result > 0 && conn->received < SP_HEADER_BYTES)
+        conn->received += (size_t)result;
+    result = result_of(result, size);
+    return result == NNG_EAGAIN && has_ended_early(conn) ? NNG_ECONNSHUT : result;
 }
 
 static int conn_send(nng_tls_engine_conn *conn, const uint8_t *bytes, size_t *size)

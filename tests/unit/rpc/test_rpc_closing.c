@@ -64,6 +64,24 @@ TEST_WITH(test_channel__closed_while_it_connects, NULL, none_hangs)
     }
 }
 
+/* nng may overlook an end that arrives right behind a message, while it hands the message on. The server
+ * finds it out soon. */
+TEST_WITH(test_server__closes_connections_whose_end_was_overlooked, NULL, none_hangs)
+{
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
+    static struct outcome outcomes[ROUNDS];
+    for (size_t i = 0; i < ROUNDS; i++) {
+        struct client client;
+        open_tls(&client, probe);
+        WAIT_UNTIL(&client, client.connected > 0);
+        client_echo(&client, "x", 0, &outcomes[i]);
+        rpc_channel_flush(client.channel);
+        client_close(&client);
+    }
+    WAIT_UNTIL(NULL, probe_stats(probe).peers == 0);
+    probe_stop(probe);
+}
+
 TEST_WITH(test_channel__closed_while_a_stream_arrives, NULL, none_hangs)
 {
     struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
