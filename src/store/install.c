@@ -316,7 +316,7 @@ enum error store_install(struct store **store, const char *file, struct log_posi
     if (error == OK)
         error = swap(&install, &lost);
     if (error != OK && !lost)
-        lost = projection_resume(old) != OK;
+        projection_resume(old);
     if (error == OK) {
         error = hand_over(&install, store);
     } else if (lost) {

@@ -38,6 +38,9 @@ struct projection {
     uint64_t synced_bytes;
 
     /* Guarded by writing. */
+    const char *path;
+    bool is_suspended;         /* the writer is not to be opened */
+    struct error_text problem; /* why it could not be opened */
     struct store_projection_watch watch;
     uint64_t sync_bytes;           /* how many of the log may come between two syncs */
     struct segment_log_end synced; /* the end of the log in a database after a loss of power */
@@ -228,13 +231,23 @@ static bool has_written(struct projection *projection, uint64_t number)
     return has_written;
 }
 
+/* The disk may have refused to open it again when it was last closed. */
+static enum error need_writer(struct projection *projection)
+{
+    if (projection->writer != NULL)
+        return OK;
+    if (projection->is_suspended)
+        return error_set(&projection->problem, ERROR_IN_USE, "the database is being replaced");
+    return store_open_writer(&projection->writer, projection->path, &projection->problem);
+}
+
 /* Writes the batches that wait when it is called, while `writing` is held. */
 static enum error write_all(struct projection *projection)
 {
     lock(projection, &projection->queue);
     uint64_t pushed = projection->pushed;
     unlock(projection, &projection->queue);
-    enum error error = projection->writer == NULL ? ERROR_IN_USE : OK;
+    enum error error = need_writer(projection);
     while (error == OK && !has_written(projection, pushed))
         error = write_batches(projection, last_to_write(projection));
     return error;
@@ -244,10 +257,10 @@ static enum error copy_problem(const struct projection *projection, enum error e
                                struct error_text *why)
 {
     const struct store *writer = projection->writer;
-    return error == OK ? OK
-                       : error_set(why, error, "%s",
-                                   writer == NULL ? "the database is being replaced"
-                                                  : writer->problem.text);
+    return error == OK
+               ? OK
+               : error_set(why, error, "%s",
+                           (writer == NULL ? &projection->problem : &writer->problem)->text);
 }
 
 /* Whether reads of store show a transaction that is open. */
@@ -326,11 +339,15 @@ enum error projection_view(struct store *store, uint64_t seq, struct store **vie
     if (projection == NULL)
         return open_view(store, store, view);
     lock(projection, &projection->writing);
-    if (write_all(projection) == OK && !has_open(store)) {
+    enum error error = write_all(projection);
+    if (error == OK && !has_open(store)) {
         unlock(projection, &projection->writing);
         return OK;
     }
-    enum error error = open_view(store, projection->writer, view);
+    if (projection->writer == NULL)
+        error = copy_problem(projection, error, &store->problem);
+    else
+        error = open_view(store, projection->writer, view);
     if (error != OK)
         unlock(projection, &projection->writing);
     return error;
@@ -565,6 +582,7 @@ enum error projection_open(struct store *store, struct error_text *why)
         sqlite3_free(projection);
         return error;
     }
+    projection->path = store->path;
     projection->sync_bytes = store->sync_bytes;
     projection->synced = projection->writer->now.end.at;
     projection->reached_seq = projection->synced_seq = projection->synced.position.seq;
@@ -577,15 +595,21 @@ enum error projection_open(struct store *store, struct error_text *why)
 
 void projection_suspend(struct store *store)
 {
+    struct projection *projection = store->projection;
     (void)store_project(store, true, NULL);
-    store_close(store->projection->writer);
-    store->projection->writer = NULL;
+    lock(projection, &projection->writing);
+    projection->is_suspended = true;
+    store_close(projection->writer);
+    projection->writer = NULL;
+    unlock(projection, &projection->writing);
 }
 
-enum error projection_resume(struct store *store)
+void projection_resume(struct store *store)
 {
-    struct store **writer = &store->projection->writer;
-    return *writer == NULL ? store_open_writer(writer, store->path, NULL) : OK;
+    struct projection *projection = store->projection;
+    lock(projection, &projection->writing);
+    projection->is_suspended = false;
+    unlock(projection, &projection->writing);
 }
 
 static void free_list(struct change_batch *list)
@@ -601,8 +625,7 @@ void projection_close(struct projection *projection)
 {
     if (projection == NULL)
         return;
-    if (projection->writer != NULL)
-        (void)write_all(projection);
+    (void)write_all(projection);
     store_close(projection->writer);
     free_list(projection->first);
     free_list(projection->done);

@@ -490,8 +490,8 @@ void projection_close(struct projection *projection);
  * projection_resume, or projection_close, no transaction may be committed; readers may read, and get
  * ERROR_IN_USE if the database is not up to date. */
 void projection_suspend(struct store *store);
-/* Opens the writing connection again, if it is closed. */
-enum error projection_resume(struct store *store);
+/* The next write opens the writing connection again. If the disk refuses that, the changes wait on. */
+void projection_resume(struct store *store);
 
 /* Makes the open batch of store wait. The log has it. */
 void projection_push(struct store *store);

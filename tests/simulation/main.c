@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +22,8 @@
 #define FAULTS_PER_RUN_MIN 4
 #define ENDED_PER_RUN_MIN 40
 #define JOBS_MAX 64
-#define SEED_SECONDS_MAX 60 /* of processor time: more is a loop */
+#define SEED_SECONDS_MAX 60 /* of processor time: more is a loop, */
+#define SEED_WAIT_MAX 3600  /* seconds in all: more is a deadlock */
 
 static const char *const policy_names[] = {
     [REPLICA_ALL] = "all", [REPLICA_QUORUM] = "quorum", [REPLICA_LOCAL] = "local"};
@@ -118,11 +120,11 @@ __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)(void)
 
 static void watch_for_end(void)
 {
-    static const int numbers[] = {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    static const int numbers[] = {SIGABRT, SIGALRM, SIGPROF, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     size_t count = sizeof numbers / sizeof *numbers;
     if (__sanitizer_set_death_callback != NULL) {
         __sanitizer_set_death_callback(print_end);
-        count = 2;
+        count = 3;
     }
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     for (size_t i = 0; i < count; i++)
@@ -178,6 +180,13 @@ struct campaign {
     struct progress *progress;
 };
 
+static void watch_time(void)
+{
+    const struct itimerval limit = {.it_value = {.tv_sec = SEED_SECONDS_MAX}};
+    (void)setitimer(ITIMER_PROF, &limit, NULL);
+    (void)alarm(SEED_WAIT_MAX);
+}
+
 static void run_share(struct campaign *campaign, unsigned job)
 {
     struct progress *progress = campaign->progress;
@@ -185,7 +194,7 @@ static void run_share(struct campaign *campaign, unsigned job)
     uint64_t end = progress->first + progress->count;
     while (share->next < end) {
         struct options options = options_of(campaign->choice, share->next);
-        (void)alarm(SEED_SECONDS_MAX);
+        watch_time();
         run_one(&options, &share->stats);
         share->next += progress->jobs;
     }
