@@ -13,6 +13,7 @@
 #include "store/store_internal.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 #include <utlist.h>
@@ -22,7 +23,10 @@
 #define BATCHES_KEPT 16u                        /* empty, for later transactions */
 
 struct projection {
-    struct store *writer;
+    const struct store *owner;
+    _Atomic(struct store *) writer; /* changed while `writing` is held */
+    atomic_bool is_damaged;         /* the database could not be opened again: */
+    struct error_text damage;
     pthread_mutex_t writing;
     pthread_mutex_t queue;
     bool is_isolated; /* the process is a child that has one thread */
@@ -38,7 +42,6 @@ struct projection {
     uint64_t synced_bytes;
 
     /* Guarded by writing. */
-    const char *path;
     bool is_suspended;         /* the writer is not to be opened */
     struct error_text problem; /* why it could not be opened */
     struct store_projection_watch watch;
@@ -238,7 +241,17 @@ static enum error need_writer(struct projection *projection)
         return OK;
     if (projection->is_suspended)
         return error_set(&projection->problem, ERROR_IN_USE, "the database is being replaced");
-    return store_open_writer(&projection->writer, projection->path, &projection->problem);
+    struct store *writer = NULL;
+    enum error error = store_check_files(projection->owner, &projection->problem);
+    if (error == OK)
+        error = store_open_writer(&writer, projection->owner->path, &projection->problem);
+    if (error == OK)
+        projection->writer = writer;
+    if (error == ERROR_CORRUPT && !projection->is_damaged) {
+        projection->damage = projection->problem;
+        projection->is_damaged = true;
+    }
+    return error;
 }
 
 /* Writes the batches that wait when it is called, while `writing` is held. */
@@ -420,7 +433,10 @@ uint64_t projection_synced_bytes(struct projection *projection)
 
 bool projection_is_damaged(struct projection *projection, struct error_text *why)
 {
-    return projection->writer != NULL && store_is_damaged(projection->writer, why);
+    struct store *writer = projection->writer;
+    if (projection->is_damaged && why != NULL)
+        *why = projection->damage;
+    return projection->is_damaged || (writer != NULL && store_is_damaged(writer, why));
 }
 
 /* ---- changes that are not the log's ---- */
@@ -577,14 +593,16 @@ enum error projection_open(struct store *store, struct error_text *why)
     if (projection == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     memset(projection, 0, sizeof *projection);
-    enum error error = store_open_writer(&projection->writer, store->path, why);
+    struct store *writer = NULL;
+    enum error error = store_open_writer(&writer, store->path, why);
     if (error != OK) {
         sqlite3_free(projection);
         return error;
     }
-    projection->path = store->path;
+    projection->owner = store;
+    projection->writer = writer;
     projection->sync_bytes = store->sync_bytes;
-    projection->synced = projection->writer->now.end.at;
+    projection->synced = writer->now.end.at;
     projection->reached_seq = projection->synced_seq = projection->synced.position.seq;
     projection->synced_bytes = projection->synced.bytes;
     (void)pthread_mutex_init(&projection->writing, NULL);
@@ -625,7 +643,8 @@ void projection_close(struct projection *projection)
 {
     if (projection == NULL)
         return;
-    (void)write_all(projection);
+    if (projection->writer != NULL)
+        (void)write_all(projection);
     store_close(projection->writer);
     free_list(projection->first);
     free_list(projection->done);
