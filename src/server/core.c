@@ -227,12 +227,12 @@ static enum error repair(struct core *core, const struct store_options *options,
     return store_open(&core->store, options, why);
 }
 
-static bool is_blank(const struct store *store)
+/* It has not copied the database of a cluster, and has founded none. */
+static bool has_no_members(struct store *store)
 {
-    static const uint8_t none[STORE_CLUSTER_BYTES];
-    uint8_t cluster[STORE_CLUSTER_BYTES];
-    store_cluster(store, cluster);
-    return memcmp(cluster, none, sizeof none) == 0;
+    struct log_position position;
+    size_t used;
+    return store_get_members(store, &position, NULL, 0, &used) == ERROR_NOT_FOUND;
 }
 
 static enum error open_store(struct core *core, struct error_text *why)
@@ -250,7 +250,7 @@ static enum error open_store(struct core *core, struct error_text *why)
     enum error error = store_open(&core->store, &options, why);
     if (error == ERROR_CORRUPT)
         error = repair(core, &options, why);
-    else if (error == OK && is_blank(core->store))
+    else if (error == OK && has_no_members(core->store))
         error = repair_resume(core->folder, &core->settings, &core->is_repaired, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);

@@ -19,13 +19,16 @@ static bool has_member_in_sync(const struct replica_member *members, size_t coun
     return false;
 }
 
+/* The operator's addresses come first: the members may have moved. */
 static enum error name_members(const struct replica_member *members, size_t count,
                                struct cluster_settings *settings, struct error_text *why)
 {
-    struct address *items = calloc(count, sizeof *items);
+    struct address *items = calloc(settings->masters.count + count, sizeof *items);
     size_t used = 0;
     if (items == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    for (; used < settings->masters.count && used < REPLICA_SEEDS_MAX; used++)
+        items[used] = settings->masters.items[used];
     for (size_t i = 0; i < count && used < REPLICA_SEEDS_MAX; i++)
         if (members[i].id != settings->id && !members[i].left &&
             address_parse(members[i].internal, &items[used], NULL) == OK)
@@ -51,6 +54,8 @@ static enum error find_members(const char *folder, struct cluster_settings *sett
         error = ERROR_REFUSED;
     if (error == OK)
         error = name_members(members, count, settings, why);
+    else if (error == ERROR_NO_MEMORY)
+        (void)error_set(why, error, "out of memory");
     else
         error = error_set(why, ERROR_REFUSED, "no other member is known to have been in sync");
     free(members);

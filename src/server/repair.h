@@ -18,10 +18,10 @@
 enum error repair_begin(const char *folder, struct cluster_settings *settings,
                         struct error_text *why);
 
-/* A server may end before it has copied the database of the others: at its next start it has none, and joins
- * the members that the database set aside names. Calls no function of a store that is open. Changes settings
- * as repair_begin if a database was set aside, and tells so in *is_resumed. ERROR_REFUSED: that
- * database does not tell who they are, and the settings would found a second cluster. */
+/* A server may end before it has copied the database of the others. At its next start it joins the members
+ * that the database set aside names. Changes settings as repair_begin if a database was set aside, and tells
+ * so in *is_resumed. ERROR_REFUSED: that database does not tell who they are, and the settings would found a
+ * second cluster. For a store that has no list of members. */
 enum error repair_resume(const char *folder, struct cluster_settings *settings, bool *is_resumed,
                          struct error_text *why);
 

@@ -17,18 +17,21 @@ static bool name_folder(const char *folder, unsigned number, char path[static PA
     return length >= 0 && length < PATH_MAX;
 }
 
+/* 0: there is none. */
+static unsigned newest(const char *folder, char path[static PATH_MAX])
+{
+    unsigned number = FOLDERS_MAX;
+    while (number > 0 && !(name_folder(folder, number, path) && access(path, F_OK) == 0))
+        number--;
+    return number;
+}
+
 static enum error make_folder(const char *folder, char path[static PATH_MAX],
                               struct error_text *why)
 {
-    for (unsigned i = 1; i <= FOLDERS_MAX; i++) {
-        if (!name_folder(folder, i, path))
-            return error_set(why, ERROR_INVALID, "the data folder's name is too long");
-        if (mkdir(path, 0700) == 0)
-            return OK;
-        if (errno != EEXIST)
-            break;
-    }
-    return folder_problem(why, "make", path);
+    if (!name_folder(folder, newest(folder, path) + 1, path))
+        return error_set(why, ERROR_INVALID, "the data folder's name is too long");
+    return mkdir(path, 0700) == 0 ? OK : folder_problem(why, "make", path);
 }
 
 static enum error move(const char *folder, const char *to, const char *name, struct error_text *why)
@@ -72,8 +75,5 @@ enum error store_set_aside(const char *folder, const char *const *others, char t
 
 bool store_was_set_aside(const char *folder, char to[static PATH_MAX])
 {
-    for (unsigned i = FOLDERS_MAX; i >= 1; i--)
-        if (name_folder(folder, i, to) && access(to, F_OK) == 0)
-            return true;
-    return false;
+    return newest(folder, to) > 0;
 }

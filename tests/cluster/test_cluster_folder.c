@@ -142,6 +142,9 @@ CLUSTER_TEST_ON(test_log__is_damaged_and_the_others_are_away, NULL, cluster_fixt
     }
     for (size_t i = 0; i < SERVERS; i++)
         cluster_launch(cluster, i);
+    PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, first, "role=joining"));
+    cluster_kill(cluster, 1u << first); /* it knows its cluster now, and may have copied nothing */
+    cluster_launch(cluster, first);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
