@@ -42,18 +42,21 @@ static void leave_out(struct store *store, const struct trial_report *report)
         store_drop_change(store, (size_t)report->at.seq);
 }
 
-/* Leaves out the texts and rows of the open transaction that end a process. */
-static void leave_out_deadly(struct store *store)
+/* Leaves out the texts and rows of the open transaction that end a process; returns how many. */
+static size_t leave_out_deadly(struct store *store)
 {
+    size_t count = 0;
     struct trial trial = {.context = store, .run = try_rows, .bound_ms = ROWS_TRIAL_MS};
     while (store_change_count(store) > 0) {
         struct trial_report report;
         trial_run_on(store, &trial, &report);
         bool has_ended = report.end == TRIAL_DIED || report.end == TRIAL_LOOPED;
         if (!has_ended || !report.has_begun)
-            return;
+            break;
         leave_out(store, &report);
+        count++;
     }
+    return count;
 }
 
 /* ---- entries ---- */
@@ -107,12 +110,14 @@ static enum error replay_some(const struct replay *replay, struct error_text *wh
         error = store_log_read(store, store_position(store).seq + 1, apply_entry, &transaction);
     if (error == ERROR_CANCELLED)
         error = OK;
-    if (error == OK && transaction.has_deaths)
-        leave_out_deadly(store);
+    bool has_left_out = error == OK && transaction.has_deaths && leave_out_deadly(store) > 0;
     if (error == OK)
         error = store_commit(store);
-    if (error == OK)
-        return store_project(store, false, why);
+    if (error == OK) {
+        error = store_project(store, false, why);
+        /* The state in memory must be that of the database, or it would write the text again. */
+        return error == OK && has_left_out ? chat_reload(replay->chat, why) : error;
+    }
     (void)error_set(why, error, "%s", store_last_problem(store));
     store_rollback(store);
     return error;
