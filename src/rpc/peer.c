@@ -179,6 +179,10 @@ void peer_flush(struct rpc_peer *peer, struct rpc_server *server)
         return;
     nng_msg *message = peer->output;
     peer->output = NULL;
+    if (peer->ending) {
+        nng_msg_free(message);
+        return;
+    }
     server->frames_sent++;
     (void)transport_send(server->socket, server->send_aio, message);
 }
@@ -268,7 +272,9 @@ static bool has_ended_unheard(const struct rpc_server *server, struct rpc_peer *
         server->now_ms - peer->looked_ms <= LOOK_MS)
         return false;
     peer->looked_ms = server->now_ms;
-    return nng_pipe_get_addr(peer->pipe, NNG_OPT_REMADDR, &ignored) != 0;
+    bool had_ended = peer->has_ended; /* nng may just be about to tell */
+    peer->has_ended = nng_pipe_get_addr(peer->pipe, NNG_OPT_REMADDR, &ignored) != 0;
+    return had_ended && peer->has_ended;
 }
 
 static void kick_if_idle(struct rpc_server *server, struct rpc_peer *peer)

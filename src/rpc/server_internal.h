@@ -37,6 +37,7 @@ struct rpc_peer {
     char text[PEER_TEXT_SIZE];
     uint64_t last_heard_ms;
     uint64_t looked_ms; /* when peer_tick last asked the kernel whether the connection has ended */
+    bool has_ended;     /* by that look */
     bool ending;        /* the connection is being closed; it carries no more replies */
     struct rpc_call *calls; /* open ones, doubly linked */
     size_t call_count;

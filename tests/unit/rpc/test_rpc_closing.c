@@ -70,6 +70,7 @@ TEST_WITH(test_server__closes_connections_whose_end_was_overlooked, NULL, none_h
 {
     struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     static struct outcome outcomes[ROUNDS];
+    size_t before = count_descriptors();
     for (size_t i = 0; i < ROUNDS; i++) {
         struct client client;
         open_tls(&client, probe);
@@ -78,6 +79,7 @@ TEST_WITH(test_server__closes_connections_whose_end_was_overlooked, NULL, none_h
         rpc_channel_flush(client.channel);
         client_close(&client);
     }
+    WAIT_UNTIL(NULL, count_descriptors() <= before);
     WAIT_UNTIL(NULL, probe_stats(probe).peers == 0);
     probe_stop(probe);
 }
