@@ -227,7 +227,7 @@ static enum error repair(struct core *core, const struct store_options *options,
     return store_open(&core->store, options, why);
 }
 
-/* It has not copied the database of a cluster, and has founded none. */
+/* The server has not copied the database of a cluster, and has founded none. */
 static bool has_no_members(struct store *store)
 {
     struct log_position position;
