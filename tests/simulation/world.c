@@ -110,7 +110,7 @@ bool server_is_of_cluster(const struct server *server)
 static bool is_struck_off(const struct server *server)
 {
     const struct server *master = server_master();
-    if (master == NULL)
+    if (master == NULL || master == server) /* its own list may be in no other log */
         return false;
     const struct replica_member *members;
     size_t count = replica_members(cluster_replica(master->core.cluster), &members);
