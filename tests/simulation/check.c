@@ -75,32 +75,43 @@ static void check_log_matching(const struct server *server)
     }
 }
 
-/* Committed means on the disk where the policy says (Raft, section 5.3; Kafka's in-sync replicas). A server
- * that is down, or has gone on to a later epoch, had it when it acked. */
-static void check_durable(const struct server *server, uint64_t seq)
+static bool has_durably(const struct server *master, const struct server *other, uint64_t seq)
 {
-    const struct replica *replica = cluster_replica(server->core.cluster);
+    if (!other->is_up || other->was_emptied)
+        return true;
+    const struct replica *there = cluster_replica(other->core.cluster);
+    return replica_promised(there) > replica_epoch(cluster_replica(master->core.cluster)) ||
+           replica_durable(there).seq >= seq;
+}
+
+static bool is_majority(unsigned having, unsigned voters)
+{
+    return __builtin_popcount(having & voters) * 2 > __builtin_popcount(voters);
+}
+
+/* Committed means on the disk where the policy says (Raft, section 5.3; Kafka's in-sync replicas). A server
+ * that is down, or has gone on to a later epoch, had it when it acked. A list of members decides from its own
+ * entry on (Raft, section 6), so the master may have committed by the one before. */
+static void check_durable(struct server *server, uint64_t seq)
+{
     const struct replica_member *members;
-    size_t count = replica_members(replica, &members);
-    size_t voters = 0;
-    size_t having = 0;
+    size_t count = replica_members(cluster_replica(server->core.cluster), &members);
+    unsigned voters = 0;
+    unsigned having = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct server *other = &world.servers[members[i].id - 1];
-        if (members[i].left)
-            continue;
-        bool is_unknown = !other->is_up || other->was_emptied;
-        const struct replica *there = is_unknown ? NULL : cluster_replica(other->core.cluster);
-        bool has = is_unknown || replica_promised(there) > replica_epoch(replica) ||
-                   replica_durable(there).seq >= seq;
-        voters += members[i].voter;
-        having += members[i].voter && has;
-        if (world.options.policy == REPLICA_ALL && members[i].in_sync && !has)
+        unsigned bit = 1u << members[i].id;
+        bool has = has_durably(server, &world.servers[members[i].id - 1], seq);
+        having |= has ? bit : 0;
+        voters |= members[i].voter && !members[i].left ? bit : 0;
+        if (world.options.policy == REPLICA_ALL && members[i].in_sync && !members[i].left && !has)
             broken("committed_is_durable", "server %u commits %llu, not on server %u",
                    server->number + 1, (unsigned long long)seq, members[i].id);
     }
-    if (world.options.policy == REPLICA_QUORUM && having * 2 <= voters)
-        broken("committed_is_durable", "server %u commits %llu with %zu of %zu", server->number + 1,
+    if (world.options.policy == REPLICA_QUORUM && !is_majority(having, voters) &&
+        !is_majority(having, server->voters))
+        broken("committed_is_durable", "server %u commits %llu on %#x of %#x", server->number + 1,
                (unsigned long long)seq, having, voters);
+    server->voters = voters;
 }
 
 /* A promise is never taken back (Paxos; Raft's currentTerm): also not by a crash. */
@@ -218,7 +229,9 @@ void check_server(struct server *server)
     }
     check_promise(server);
     bool is_master = server->core.role == REPLICA_MASTER;
-    bool has_applied = !server->core.is_behind;
+    const struct commit_log *log = server->core.commit_log;
+    uint64_t last = replica_last(cluster_replica(server->core.cluster)).seq;
+    bool has_applied = commit_log_applied(log).seq >= last;
     check_committed(server);
     check_log_matching(server);
     if (is_master && !server->was_master && has_applied) {
@@ -227,7 +240,7 @@ void check_server(struct server *server)
         check_new_master(server);
         check_alarm(server);
     }
-    server->was_master = is_master;
+    server->was_master = is_master && (server->was_master || has_applied);
 }
 
 /* ---- what clients see ---- */

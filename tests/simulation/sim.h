@@ -181,6 +181,7 @@ struct server {
     char client[32];
     struct log_position committed; /* seen so far in this life */
     bool was_master;
+    unsigned voters;   /* bit for each by its id, when it committed last as a master */
     uint64_t promised; /* the highest that was seen, in any life */
 };
 
