@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* scrub.h - reads and checks the whole database beside the service, at a bounded pace.
  *
- * A thread of low priority scans through a read-only connection of its own (store_scan), in slices,
- * each a short read transaction. Core thread only, unless said otherwise. */
+ * A thread of low priority scans through a read-only connection of its own (store_scan), in slices, each a
+ * short read transaction. The thread takes at most a tenth of a core. Core thread only, unless said otherwise. */
 #ifndef JACKDAW_SERVER_SCRUB_H
 #define JACKDAW_SERVER_SCRUB_H
 

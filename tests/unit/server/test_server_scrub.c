@@ -16,7 +16,7 @@
 
 #define PATIENCE_MS 60000
 #define AHEAD_S (365 * 24 * 3600)
-#define AHEAD_PATIENCE_MS 10000
+#define AHEAD_PATIENCE_MS 60000
 
 /* The wall clock that this program reads may be a year ahead of the kernel's, as if it was set back
  * just after it was read. */
