@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,10 +42,10 @@ bool trial_in_child(void)
     return is_child;
 }
 
-static uint64_t own_processor_us(void)
+static uint64_t processor_us(clockid_t clock)
 {
     struct timespec used = {0};
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    (void)clock_gettime(clock, &used);
     return (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u;
 }
 
@@ -56,7 +55,7 @@ void trial_mark(struct log_position part)
         return;
     progress->at = part;
     progress->marked_us = clock_monotonic_us();
-    progress->computed_before_us = own_processor_us();
+    progress->computed_before_us = processor_us(CLOCK_PROCESS_CPUTIME_ID);
     progress->has_begun = true;
 }
 
@@ -147,10 +146,10 @@ static bool is_fault(int signal)
 }
 
 /* false: it does not end; it is reaped later. */
-static bool reap(pid_t child, int *status, struct rusage *usage)
+static bool reap(pid_t child, int *status)
 {
     for (int i = 0; i < REAP_MS; i++) {
-        pid_t ended = wait4(child, status, WNOHANG, usage);
+        pid_t ended = waitpid(child, status, WNOHANG);
         if (ended == child)
             return true;
         if (ended < 0 && errno != EINTR)
@@ -165,27 +164,27 @@ static bool reap(pid_t child, int *status, struct rusage *usage)
 static bool reap_left_over(void)
 {
     int status;
-    struct rusage usage;
     pid_t child = left_over;
     left_over = 0;
     if (child != 0)
-        (void)reap(child, &status, &usage);
+        (void)reap(child, &status);
     return left_over == 0;
 }
 
-static uint64_t computed_us(const struct rusage *usage)
+/* Before its end: the kernel counts the time that it takes to end a process as computed by it. */
+static uint64_t computed_by(pid_t child)
 {
-    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000u +
-           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
+    clockid_t clock;
+    return clock_getcpuclockid(child, &clock) == 0 ? processor_us(clock) : 0;
 }
 
 /* A child that waits for a lock computes nothing, and one that waits for a processor little. A quarter
  * of the bound is hundreds of times what a request takes. The fork, earlier parts, and the time that the
  * kernel takes to end the child do not count: a busy machine would make them the fault of the part. */
-static bool has_looped(const struct rusage *usage, uint64_t bound_us, uint64_t killed_us)
+static bool has_looped(uint64_t computed_us, uint64_t bound_us, uint64_t killed_us)
 {
     return progress->has_begun && killed_us >= progress->marked_us + MOST(bound_us) &&
-           computed_us(usage) >= progress->computed_before_us + bound_us / 4;
+           computed_us >= progress->computed_before_us + bound_us / 4;
 }
 
 static void judge(struct trial_report *report, int status)
@@ -203,16 +202,16 @@ static void watch(const struct trial *trial, pid_t child, int input, uint64_t be
 {
     uint64_t bound_us = (uint64_t)trial->bound_ms * 1000;
     int status = 0;
-    struct rusage usage = {0};
     bool has_ended =
         listen_until_end(input, begun_us + bound_us, report->text, sizeof report->text);
     uint64_t killed_us = clock_monotonic_us();
+    uint64_t computed_us = has_ended ? 0 : computed_by(child);
     if (!has_ended)
         (void)kill(child, SIGKILL);
-    bool is_reaped = reap(child, &status, &usage);
+    bool is_reaped = reap(child, &status);
     if (is_reaped && has_ended)
         judge(report, status);
-    else if (is_reaped && has_looped(&usage, bound_us, killed_us))
+    else if (is_reaped && has_looped(computed_us, bound_us, killed_us))
         report->end = TRIAL_LOOPED;
     report->has_begun = progress->has_begun;
     report->at = progress->at;
