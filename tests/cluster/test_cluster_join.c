@@ -70,7 +70,7 @@ JOIN_TEST(test_join__under_load_with_local_durability)
 {
     join_under_load(fixture,
                     (const char *const[]){"--durability=local", "--ping_timeout_min=60000",
-                                          "--ping_timeout=60000", "--disk_timeout=60000", NULL});
+                                          "--ping_timeout=60000", "--ack_timeout=60000", NULL});
 }
 
 /* A slave is away while 100,000 messages are sent. */
