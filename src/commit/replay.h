@@ -2,9 +2,9 @@
 /* replay.h - applies the entries of the log that the database lacks, at the start of a server.
  *
  * If the process before this one died while it wrote rows, a child tries the rows of these entries one by
- * one. A row that ends the child is left out of the database: the same bug would end every server at every
- * start, and the log still has the entry. An entry that ended two processes while it was applied is not
- * applied a third time (crash_note.h). */
+ * one. A row that ends the child loses its text in the database. If that does not help, the row is left out:
+ * the same bug would end every server at every start. The log still has the entry.
+ * An entry that ended two processes while it was applied is not applied a third time (crash_note.h). */
 #ifndef JACKDAW_COMMIT_REPLAY_H
 #define JACKDAW_COMMIT_REPLAY_H
 
